@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+
+mod allow_all;
+mod authenticator;
+mod authorizer;
+mod decision;
+mod principal;
+mod resource;
+
+pub use allow_all::AllowAll;
+#[cfg(any(test, feature = "mock"))]
+pub use authenticator::MockAuthenticator;
+pub use authenticator::{Authenticator, AuthnError, CredentialHeaders, NoAuthentication};
+#[cfg(any(test, feature = "mock"))]
+pub use authorizer::MockAuthorizer;
+pub use authorizer::{Authorizer, AuthzError, Check};
+pub use decision::{Decision, Scope};
+pub use principal::Principal;
+pub use resource::{Operation, ResourceKind, ResourceRef};

@@ -1,0 +1,34 @@
+#![doc = include_str!("../README.md")]
+
+mod accumulator;
+mod agent;
+mod api_key;
+mod content;
+mod deployment;
+mod event;
+mod filter;
+mod ids;
+pub mod input;
+mod message;
+mod paging;
+pub mod ports;
+mod task;
+mod time;
+mod update;
+
+pub use accumulator::{Accumulator, FoldError};
+pub use agent::{AcpType, Agent, AgentInputType, AgentName, AgentStatus, Registration};
+pub use api_key::{ApiKey, ApiKeyKind};
+pub use content::{Attachment, Author, MessageContent, Style, TextFormat};
+pub use deployment::{Deployment, DeploymentRegistration, DeploymentStatus};
+pub use event::Event;
+pub use filter::{FilterTerm, MessageFilter};
+pub use ids::{AgentId, ApiKeyId, DeploymentId, EventId, MessageId, TaskId, TrackerId};
+pub use message::{Message, StreamingStatus};
+pub use paging::{Direction, MessageCursor, MessagePage, PageRequest, TimeDirection};
+pub use task::{NewTask, Task, TaskStatus, Transition};
+pub use time::Timestamp;
+pub use update::{Delta, DeltaKind, MessageUpdate};
+
+/// A JSON object, as metadata, parameters and data contents hold it.
+pub type JsonObject = serde_json::Map<String, serde_json::Value>;

@@ -1,0 +1,42 @@
+//! What the product needs from outside, as promises. Each trait's documentation is its contract; `testkit` holds the suite
+//! that every adapter must pass.
+
+mod agent_client;
+mod agents;
+mod api_keys;
+mod clock;
+mod deployments;
+mod error;
+mod event_stream;
+mod events;
+mod messages;
+mod probe;
+mod stores;
+mod tasks;
+
+#[cfg(any(test, feature = "mock"))]
+pub use agent_client::MockAgentClient;
+pub use agent_client::{AgentCall, AgentCallError, AgentClient, AgentRequest, CallContext, UpdateStream};
+#[cfg(any(test, feature = "mock"))]
+pub use agents::MockAgentRepository;
+pub use agents::{AgentFilter, AgentOrder, AgentRepository, DialTarget, Reregistered};
+#[cfg(any(test, feature = "mock"))]
+pub use api_keys::MockApiKeyRepository;
+pub use api_keys::{ApiKeyRepository, KeyOwner};
+pub use clock::{Clock, SystemClock};
+#[cfg(any(test, feature = "mock"))]
+pub use deployments::MockDeploymentRepository;
+pub use deployments::{DeploymentRepository, DeploymentUpsert};
+pub use error::{BoxError, StoreError, StreamError};
+pub use event_stream::{Cursor, Delivery, Entry, EventStream, StartAt, Subscription};
+pub use events::EventRepository;
+#[cfg(any(test, feature = "mock"))]
+pub use events::MockEventRepository;
+#[cfg(any(test, feature = "mock"))]
+pub use messages::MockMessageRepository;
+pub use messages::{MessageOrder, MessageRepository, UpdateMany};
+pub use probe::{Probe, ProbeError};
+pub use stores::Stores;
+#[cfg(any(test, feature = "mock"))]
+pub use tasks::MockTaskRepository;
+pub use tasks::{TaskChange, TaskFilter, TaskInsert, TaskOrder, TaskRepository, Transitioned};
