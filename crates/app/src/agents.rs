@@ -1,0 +1,92 @@
+use std::sync::Arc;
+
+use agentex_authz::{Operation, ResourceKind, ResourceRef};
+use agentex_domain::ports::{AgentFilter, AgentOrder, Clock, Stores};
+use agentex_domain::{Agent, AgentId, Direction, JsonObject, PageRequest, TaskId};
+
+use crate::guard::Guard;
+use crate::lifecycle::Lifecycle;
+use crate::{AgentSelector, Caller, Error};
+
+/// Reading and deleting agents.
+#[derive(Clone)]
+pub struct Agents {
+    stores: Stores,
+    guard: Guard,
+    lifecycle: Lifecycle,
+    clock: Arc<dyn Clock>,
+}
+
+/// Which agents to list, and how.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AgentQuery {
+    /// Only agents that work on this task.
+    pub task_id: Option<TaskId>,
+    /// Only agents whose card metadata contains this object.
+    pub card_metadata: Option<JsonObject>,
+    /// What to sort by.
+    pub order: AgentOrder,
+    /// Which way.
+    pub direction: Direction,
+    /// Which page.
+    pub page: PageRequest,
+}
+
+impl Agents {
+    pub(crate) fn new(stores: Stores, guard: Guard, lifecycle: Lifecycle, clock: Arc<dyn Clock>) -> Self {
+        Self { stores, guard, lifecycle, clock }
+    }
+
+    /// The agent, if the caller may read it.
+    #[tracing::instrument(name = "agents.get", skip_all, fields(agent = %agent))]
+    pub async fn get(&self, caller: &Caller, agent: &AgentSelector) -> Result<Agent, Error> {
+        let found = self.find(agent).await?;
+        self.guard.require(caller, Operation::Read, ResourceRef::agent(found.id.as_str()), agent.absent()).await?;
+        Ok(found)
+    }
+
+    /// One page of the agents the caller may read, deleted ones excluded. A task the caller may not read has no agents.
+    #[tracing::instrument(name = "agents.list", skip_all)]
+    pub async fn list(&self, caller: &Caller, query: AgentQuery) -> Result<Vec<Agent>, Error> {
+        if let Some(task_id) = &query.task_id
+            && !self.guard.may_read(caller, &ResourceRef::task(task_id.as_str())).await?
+        {
+            return Ok(Vec::new());
+        }
+        let scope = self.guard.readable(caller, ResourceKind::Agent).await?;
+        if scope.is_empty() {
+            return Ok(Vec::new());
+        }
+        let AgentQuery { task_id, card_metadata, order, direction, page } = query;
+        let filter = AgentFilter { scope, task_id, card_metadata };
+        Ok(self.stores.agents.list(&filter, order, direction, page).await?)
+    }
+
+    /// Soft-deletes the agent, drops its keys and answers its id. The name stays taken.
+    #[tracing::instrument(name = "agents.delete", skip_all, fields(agent = %agent))]
+    pub async fn delete(&self, caller: &Caller, agent: &AgentSelector) -> Result<AgentId, Error> {
+        let id = self.find(agent).await?.id;
+        let resource = ResourceRef::agent(id.as_str());
+        self.guard.require(caller, Operation::Delete, resource.clone(), agent.absent()).await?;
+        let keys = self
+            .stores
+            .agents
+            .delete(&id, Agent::REASON_DELETED, self.clock.now())
+            .await?
+            .ok_or_else(|| Error::NotFound(agent.absent()))?;
+        let principal = caller.principal();
+        for key in keys {
+            self.lifecycle.removed(&principal, &ResourceRef::api_key(key.as_str())).await;
+        }
+        self.lifecycle.removed(&principal, &resource).await;
+        Ok(id)
+    }
+
+    async fn find(&self, agent: &AgentSelector) -> Result<Agent, Error> {
+        let found = match agent {
+            AgentSelector::Id(id) => self.stores.agents.find(id).await?,
+            AgentSelector::Name(name) => self.stores.agents.find_by_name(name).await?,
+        };
+        found.filter(|found| !found.is_deleted()).ok_or_else(|| Error::NotFound(agent.absent()))
+    }
+}

@@ -1,0 +1,364 @@
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentex_authz::{Operation, ResourceRef};
+use agentex_domain::ports::{Cursor, Delivery, Entry, EventStream, StartAt, Stores, Subscription};
+use agentex_domain::{Task, TaskId, TaskStatus};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::guard::Guard;
+use crate::{Caller, Error, TaskSelector};
+
+/// Entries read at once when the history of a finished task is replayed.
+const REPLAY_BATCH: usize = 500;
+
+const TRIMMED: &[u8] = br#"{"type":"error","message":"stream trimmed; refetch messages"}"#;
+const INTERRUPTED: &[u8] = br#"{"type":"error","message":"stream temporarily unavailable"}"#;
+
+/// Watching tasks live.
+pub struct TaskStreams {
+    watch: Arc<Watch>,
+}
+
+struct Watch {
+    stores: Stores,
+    guard: Guard,
+    streams: Arc<dyn EventStream>,
+    keepalive: Duration,
+    shutdown: CancellationToken,
+}
+
+/// What a watcher gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamItem {
+    /// One event, as compact JSON without line breaks. A watcher that comes back resumes after `id`.
+    Frame {
+        /// The place in the task's stream after which to resume.
+        id: Cursor,
+        /// The event.
+        json: Bytes,
+    },
+    /// Nothing happened for a while.
+    KeepAlive,
+}
+
+impl TaskStreams {
+    pub(crate) fn new(
+        stores: Stores,
+        guard: Guard,
+        streams: Arc<dyn EventStream>,
+        keepalive: Duration,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { watch: Arc::new(Watch { stores, guard, streams, keepalive, shutdown }) }
+    }
+
+    /// Watches a task: a `connected` event, then what happens from now on (or after `resume_after`, retained entries
+    /// included), until the task reaches a terminal status, the caller loses the right to read it, or the server stops. A
+    /// task that is terminal already is replayed from its oldest retained entry and ends.
+    ///
+    /// The place is fixed before this returns, so whatever is written after the `connected` event is delivered.
+    pub async fn open(
+        &self,
+        caller: &Caller,
+        task: &TaskSelector,
+        resume_after: Option<Cursor>,
+    ) -> Result<BoxStream<'static, StreamItem>, Error> {
+        let watch = Arc::clone(&self.watch);
+        let found = match task {
+            TaskSelector::Id(id) => watch.stores.tasks.find(id).await?,
+            TaskSelector::Name(name) => watch.stores.tasks.find_by_name(name).await?,
+        };
+        let absent = || Error::NotFound(task.absent());
+        let id = found.filter(|found| found.status != TaskStatus::Deleted).ok_or_else(absent)?.id;
+        let resource = ResourceRef::task(id.as_str());
+        watch.guard.require(caller, Operation::Read, resource, task.absent()).await?;
+
+        // The place in the stream is taken before the status is read, so that a change in between is seen either way.
+        let start = resume_after.map_or(StartAt::Now, StartAt::After);
+        let subscription = watch.streams.subscribe(&id, start).await?;
+        let current = watch.stores.tasks.find(&id).await?.ok_or_else(absent)?;
+
+        let (items, receiver) = mpsc::channel(1);
+        let viewer = Viewer { watch, caller: caller.clone(), task_id: id, last: subscription.began_at, items };
+        tokio::spawn(viewer.run(current, resume_after, subscription));
+        Ok(stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|item| (item, receiver)) })
+            .boxed())
+    }
+}
+
+/// One watcher. Runs on its own, so that a slow reader holds nothing but itself.
+struct Viewer {
+    watch: Arc<Watch>,
+    caller: Caller,
+    task_id: TaskId,
+    last: Cursor,
+    items: mpsc::Sender<StreamItem>,
+}
+
+/// The watcher has gone, or there is nothing more to say.
+struct Ended;
+
+impl Viewer {
+    async fn run(mut self, task: Task, resume_after: Option<Cursor>, subscription: Subscription) {
+        metrics::counter!("agentex_task_stream_opened_total").increment(1);
+        let active = metrics::gauge!("agentex_task_stream_active");
+        active.increment(1);
+        let outcome = match self.watch(task, resume_after, subscription).await {
+            Err(Ended) if self.items.is_closed() => "client_disconnect",
+            Ok(()) | Err(Ended) => "completed",
+        };
+        active.decrement(1);
+        metrics::counter!("agentex_task_stream_closed_total", "outcome" => outcome).increment(1);
+    }
+
+    async fn watch(
+        &mut self,
+        task: Task,
+        resume_after: Option<Cursor>,
+        subscription: Subscription,
+    ) -> Result<(), Ended> {
+        let connected = serde_json::json!({"type": "connected", "taskId": self.task_id});
+        self.frame(Bytes::from(connected.to_string())).await?;
+        if task.status.is_terminal() {
+            self.last = resume_after.unwrap_or_else(Cursor::start);
+            return self.replay().await;
+        }
+        let mut deliveries = subscription.deliveries;
+        let mut next_check = Instant::now() + self.watch.keepalive;
+        let mut next_ping = next_check;
+        let shutdown = self.watch.shutdown.clone();
+        let items = self.items.clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(()),
+                () = items.closed() => return Err(Ended),
+                delivery = deliveries.next() => {
+                    let Some(delivery) = delivery else { return Ok(()) };
+                    self.deliver(delivery).await?;
+                    next_ping = Instant::now() + self.watch.keepalive;
+                }
+                () = tokio::time::sleep_until(next_check.min(next_ping)) => {
+                    let now = Instant::now();
+                    if now >= next_check {
+                        self.check_row().await?;
+                        next_check = now + self.watch.keepalive;
+                    }
+                    if now >= next_ping {
+                        self.send(StreamItem::KeepAlive).await?;
+                        next_ping = now + self.watch.keepalive;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn deliver(&mut self, delivery: Delivery) -> Result<(), Ended> {
+        match delivery {
+            Delivery::Entry(entry) => self.entry(&entry).await,
+            Delivery::Gap => self.frame(Bytes::from_static(TRIMMED)).await,
+            Delivery::Interrupted => self.frame(Bytes::from_static(INTERRUPTED)).await,
+        }
+    }
+
+    /// Passes one entry on if it is an event of this task. Agents write entries, so anything may be in them.
+    async fn entry(&mut self, entry: &Entry) -> Result<(), Ended> {
+        self.last = self.last.max(entry.cursor);
+        match verdict(&entry.data, &self.task_id) {
+            Verdict::Foreign(why) => {
+                metrics::counter!("agentex_task_stream_skipped_total", "reason" => why).increment(1);
+                tracing::warn!(task.id = %self.task_id, entry = %entry.cursor, why, "stream entry skipped");
+                Ok(())
+            }
+            Verdict::Event => self.frame(single_line(&entry.data)).await,
+            // An agent could write such an entry too; only the row decides whether the task has really ended.
+            Verdict::Terminal => match self.watch.stores.tasks.find(&self.task_id).await {
+                Ok(Some(task)) if !task.status.is_terminal() => {
+                    tracing::warn!(task.id = %self.task_id, entry = %entry.cursor, "terminal entry contradicts the row");
+                    Ok(())
+                }
+                Ok(_) => {
+                    self.frame(single_line(&entry.data)).await?;
+                    Err(Ended)
+                }
+                // The row cannot be read: pass the event on and let the next check of the row decide.
+                Err(_) => self.frame(single_line(&entry.data)).await,
+            },
+        }
+    }
+
+    /// Ends the stream when the task has ended unseen, is gone, or may no longer be read by this caller.
+    async fn check_row(&mut self) -> Result<(), Ended> {
+        let ended = match self.watch.stores.tasks.find(&self.task_id).await {
+            Ok(task) => task.is_none_or(|task| task.status.is_terminal()),
+            Err(error) => {
+                tracing::warn!(task.id = %self.task_id, %error, "task of an open stream cannot be read");
+                false
+            }
+        };
+        if ended {
+            self.replay().await?;
+            return Err(Ended);
+        }
+        match self.watch.guard.may_read(&self.caller, &ResourceRef::task(self.task_id.as_str())).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Ended),
+            Err(error) => {
+                tracing::warn!(task.id = %self.task_id, %error, "permission of an open stream cannot be checked");
+                Err(Ended)
+            }
+        }
+    }
+
+    /// Sends what is retained after the last place, without waiting for more.
+    async fn replay(&mut self) -> Result<(), Ended> {
+        loop {
+            let entries = match self.watch.streams.read(&self.task_id, self.last, REPLAY_BATCH).await {
+                Ok(entries) => entries,
+                Err(error) => {
+                    tracing::warn!(task.id = %self.task_id, %error, "stream cannot be replayed");
+                    return self.frame(Bytes::from_static(INTERRUPTED)).await;
+                }
+            };
+            if entries.is_empty() {
+                return Ok(());
+            }
+            for entry in entries {
+                self.last = self.last.max(entry.cursor);
+                match verdict(&entry.data, &self.task_id) {
+                    Verdict::Event | Verdict::Terminal => self.frame(single_line(&entry.data)).await?,
+                    Verdict::Foreign(_) => {}
+                }
+            }
+        }
+    }
+
+    async fn frame(&mut self, json: Bytes) -> Result<(), Ended> {
+        let id = self.last;
+        self.send(StreamItem::Frame { id, json }).await
+    }
+
+    async fn send(&mut self, item: StreamItem) -> Result<(), Ended> {
+        let shutdown = &self.watch.shutdown;
+        tokio::select! {
+            biased;
+            sent = self.items.send(item) => sent.map_err(|_| Ended),
+            () = shutdown.cancelled() => Err(Ended),
+        }
+    }
+}
+
+enum Verdict {
+    Event,
+    Terminal,
+    Foreign(&'static str),
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow, default)]
+    parent_task_message: Option<Parent<'a>>,
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    task: Option<TaskHead<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Parent<'a> {
+    #[serde(borrow, default)]
+    task_id: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct TaskHead<'a> {
+    #[serde(borrow, default)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    status: Option<Cow<'a, str>>,
+}
+
+/// Whether an entry may be shown to those who watch `task_id`. Only the outside is looked at; what is inside goes through
+/// as it was written.
+fn verdict(data: &[u8], task_id: &TaskId) -> Verdict {
+    let Ok(envelope) = serde_json::from_slice::<Envelope<'_>>(data) else { return Verdict::Foreign("not_an_event") };
+    let parent = envelope.parent_task_message.and_then(|parent| parent.task_id);
+    if parent.is_some_and(|parent| parent != task_id.as_str()) {
+        return Verdict::Foreign("other_task");
+    }
+    match envelope.kind.as_ref() {
+        "start" | "full" if envelope.content.is_none_or(|content| !content.get().starts_with('{')) => {
+            Verdict::Foreign("no_content")
+        }
+        "start" | "delta" | "full" | "done" => Verdict::Event,
+        "task_updated" => {
+            let Some(task) = envelope.task else { return Verdict::Event };
+            if task.id.is_some_and(|id| id != task_id.as_str()) {
+                return Verdict::Foreign("other_task");
+            }
+            let status = task.status.as_deref().and_then(TaskStatus::parse);
+            if status.is_some_and(TaskStatus::is_terminal) { Verdict::Terminal } else { Verdict::Event }
+        }
+        _ => Verdict::Foreign("unknown_type"),
+    }
+}
+
+/// The JSON as one line: writers may have put line breaks between tokens, which would break the framing.
+fn single_line(data: &Bytes) -> Bytes {
+    if data.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+        data.iter().copied().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }).collect()
+    } else {
+        data.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(data: &str) -> &'static str {
+        match verdict(data.as_bytes(), &TaskId::from("t")) {
+            Verdict::Event => "event",
+            Verdict::Terminal => "terminal",
+            Verdict::Foreign(why) => why,
+        }
+    }
+
+    #[test]
+    fn entries_are_judged_by_type_and_task() {
+        assert_eq!(
+            judged(r#"{"type":"delta","index":null,"parent_task_message":{"task_id":"t"},"delta":null}"#),
+            "event"
+        );
+        assert_eq!(judged(r#"{"type":"done","parent_task_message":null}"#), "event");
+        assert_eq!(judged(r#"{"type":"delta","parent_task_message":{"task_id":"other"}}"#), "other_task");
+        assert_eq!(judged(r#"{"type":"full","content":{"type":"text","format":null}}"#), "event");
+        assert_eq!(judged(r#"{"type":"full"}"#), "no_content");
+        assert_eq!(judged(r#"{"type":"task_updated","task":{"id":"t","status":"RUNNING"}}"#), "event");
+        assert_eq!(judged(r#"{"type":"task_updated","task":{"id":"t","status":"DELETED"}}"#), "terminal");
+        assert_eq!(judged(r#"{"type":"task_updated","task":{"id":"u","status":"COMPLETED"}}"#), "other_task");
+        assert_eq!(judged(r#"{"type":"task_updated","task":null}"#), "event");
+        for odd in ["", "null", "5", "[]", "{", r#"{"type":5}"#, r#"{"kind":"done"}"#] {
+            assert_eq!(judged(odd), "not_an_event", "{odd}");
+        }
+        for forged in ["connected", "error", "later"] {
+            assert_eq!(judged(&format!(r#"{{"type":"{forged}","message":"x"}}"#)), "unknown_type");
+        }
+    }
+
+    #[test]
+    fn line_breaks_between_tokens_become_blanks() {
+        assert_eq!(single_line(&Bytes::from_static(b"{\"a\":\r\n1}")), Bytes::from_static(b"{\"a\":  1}"));
+    }
+}
