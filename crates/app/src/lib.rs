@@ -15,6 +15,8 @@ mod secrets;
 mod selectors;
 mod task_streams;
 mod tasks;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -214,3 +214,167 @@ pub(crate) fn bounded_reason(reason: &str) -> &str {
     let reason = reason.split('\0').next().unwrap_or_default();
     &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)]
 }
+
+#[cfg(test)]
+mod tests {
+    use agentex_authz::{AuthzError, Decision, MockAuthorizer, Principal};
+    use agentex_domain::NewTask;
+    use agentex_domain::ports::{Cursor, Entry, EventStream, StartAt, StreamError, Subscription, SystemClock};
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use serde_json::json;
+
+    use super::*;
+    use crate::Absent;
+    use crate::testing::{Log, MockStores, at};
+
+    /// A stream backend that is down.
+    struct Down;
+
+    #[async_trait]
+    impl EventStream for Down {
+        async fn publish(&self, _: &TaskId, _: Bytes) -> Result<Cursor, StreamError> {
+            Err(StreamError::Unavailable("down".into()))
+        }
+
+        async fn subscribe(&self, _: &TaskId, _: StartAt) -> Result<Subscription, StreamError> {
+            Err(StreamError::Unavailable("down".into()))
+        }
+
+        async fn read(&self, _: &TaskId, _: Cursor, _: usize) -> Result<Vec<Entry>, StreamError> {
+            Err(StreamError::Unavailable("down".into()))
+        }
+    }
+
+    fn alice() -> Caller {
+        Caller::Principal(Principal::from_json(json!({"user_id": "alice"})))
+    }
+
+    fn task(status: TaskStatus) -> Task {
+        let new = NewTask {
+            id: "t".into(),
+            agent_id: "a".into(),
+            name: Some("n".into()),
+            params: None,
+            task_metadata: None,
+            created_at: at(),
+        };
+        Task { status, ..new.into_task() }
+    }
+
+    fn tasks(stores: MockStores, authorizer: MockAuthorizer) -> Tasks {
+        let authorizer: Arc<dyn agentex_authz::Authorizer> = Arc::new(authorizer);
+        let feed = TaskFeed::new(Arc::new(Down));
+        let guard = Guard::new(Arc::clone(&authorizer));
+        Tasks::new(stores.into_stores(), guard, Lifecycle::new(authorizer), feed, Arc::new(SystemClock))
+    }
+
+    fn with_task(log: &Log) -> MockStores {
+        let mut stores = MockStores::default();
+        stores.tasks.expect_find().returning(|_| Ok(Some(task(TaskStatus::Running))));
+        stores.tasks.expect_find_by_name().returning(|_| Ok(Some(task(TaskStatus::Running))));
+        let log = log.clone();
+        stores.tasks.expect_transition().returning(move |id, transition, reason, _| {
+            log.add(format!("{transition:?} {id}: {reason}"));
+            Ok(Transitioned::Done(task(transition.target())))
+        });
+        stores
+    }
+
+    fn answering(log: &Log, allows: fn(Operation) -> bool) -> MockAuthorizer {
+        let mut authorizer = MockAuthorizer::new();
+        let log = log.clone();
+        authorizer.expect_check().returning(move |_, operation, _| {
+            log.add(format!("check {operation}"));
+            Ok(if allows(operation) { Decision::Allow } else { Decision::Deny })
+        });
+        authorizer
+    }
+
+    #[tokio::test]
+    async fn a_delete_takes_the_edges_away_after_the_row_and_succeeds_even_if_that_fails() {
+        for selector in [TaskSelector::Id("t".into()), TaskSelector::Name("n".into())] {
+            let log = Log::default();
+            let mut authorizer = answering(&log, |_| true);
+            let seen = log.clone();
+            authorizer.expect_deregister().returning(move |_, resource| {
+                seen.add(format!("deregister {resource}"));
+                Err(AuthzError::Unavailable("down".into()))
+            });
+            let seen = log.clone();
+            authorizer.expect_revoke().returning(move |_, _, resource| {
+                seen.add(format!("revoke {resource}"));
+                Err(AuthzError::Unavailable("down".into()))
+            });
+
+            let deleted = tasks(with_task(&log), authorizer).delete(&alice(), &selector).await;
+
+            assert_eq!(deleted.unwrap().as_str(), "t");
+            assert_eq!(
+                log.entries(),
+                ["check delete", "Delete t: Task deleted successfully", "deregister task:t", "revoke task:t"]
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn cancelling_needs_cancel_and_every_other_transition_update() {
+        for (transition, needed) in [
+            (Transition::Cancel, "cancel"),
+            (Transition::Complete, "update"),
+            (Transition::Fail, "update"),
+            (Transition::Terminate, "update"),
+            (Transition::TimeOut, "update"),
+            (Transition::Interrupt, "update"),
+        ] {
+            let log = Log::default();
+            let use_case = tasks(with_task(&log), answering(&log, |_| true));
+
+            let moved = use_case.transition(&alice(), &"t".into(), transition, Some(String::new())).await;
+
+            assert_eq!(moved.unwrap().status, transition.target(), "although the stream backend is down");
+            let reason = transition.default_reason();
+            assert_eq!(log.entries(), [format!("check {needed}"), format!("{transition:?} t: {reason}")]);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_editor_may_not_cancel_and_a_stranger_sees_no_task() {
+        let log = Log::default();
+        let editor = tasks(with_task(&log), answering(&log, |operation| operation != Operation::Cancel));
+        let refused = editor.transition(&alice(), &"t".into(), Transition::Cancel, None).await;
+        assert!(matches!(refused, Err(Error::Forbidden { operation: Operation::Cancel, .. })), "{refused:?}");
+
+        let stranger = tasks(with_task(&log), answering(&log, |_| false));
+        let by_name = stranger.get(&alice(), &TaskSelector::Name("n".into()), false).await;
+        assert!(matches!(by_name, Err(Error::NotFound(Absent::Name(name))) if name == "n"));
+    }
+
+    #[tokio::test]
+    async fn an_update_of_nothing_writes_nothing() {
+        let log = Log::default();
+        let use_case = tasks(with_task(&log), answering(&log, |_| true));
+
+        for merge in [None, Some(JsonObject::new())] {
+            let same = use_case.update(&alice(), &TaskSelector::Id("t".into()), None, merge).await.unwrap();
+            assert_eq!(same, task(TaskStatus::Running));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_empty_scope_is_answered_without_a_query() {
+        let mut authorizer = MockAuthorizer::new();
+        authorizer.expect_list_resources().returning(|_, _, _| Ok(Scope::Only([].into())));
+        let use_case = tasks(MockStores::default(), authorizer);
+
+        assert_eq!(use_case.list(&alice(), TaskQuery::default()).await.unwrap(), []);
+    }
+
+    #[test]
+    fn reasons_are_cut_at_a_character_and_before_a_nul() {
+        assert_eq!(bounded_reason("a\0b"), "a");
+        let long = "é".repeat(600);
+        assert_eq!(bounded_reason(&long).len(), 1024);
+        assert_eq!(bounded_reason("short"), "short");
+    }
+}

@@ -1,5 +1,7 @@
 mod dispatch;
 mod gate;
+#[cfg(test)]
+mod tests;
 mod turn;
 mod update;
 

@@ -1,3 +1,6 @@
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use agentex_authz::{Operation, Principal, ResourceKind, ResourceRef};
