@@ -114,13 +114,13 @@ async fn failing_turn(deployment: &Deployment, agent: &SdkAgent) {
     assert_eq!(last["error"]["code"], -32603, "{answer:#}");
     assert_eq!(texts(&answer["messages"]), [("user", "fail after 2"), ("agent", "word0 word1 ")]);
     let id = answer["task"]["id"].as_str().unwrap();
-    let task = HttpClient::new(&deployment.url()).get(&format!("/tasks/{id}")).await;
+    let task = HttpClient::new(deployment.url()).get(&format!("/tasks/{id}")).await;
     assert_eq!(task.json()["status"], "FAILED");
 }
 
 /// An agent that answers later does so over REST, whatever the streams are made of.
 async fn answered_event(deployment: &Deployment, agent: &SdkAgent) {
-    let client = HttpClient::new(&deployment.url());
+    let client = HttpClient::new(deployment.url());
     let rpc = format!("/agents/name/{}/rpc", agent.name);
     let created = client.post(&rpc, &json!({"method": "task/create", "params": {}, "id": 1})).await.json();
     let id = created["result"]["id"].as_str().unwrap().to_owned();
@@ -152,13 +152,14 @@ async fn watched_event(deployment: &Deployment, agent: &SdkAgent) {
     let id = answer["task"]["id"].as_str().unwrap();
 
     // The typed reader on the other replica, while this one changes the task.
-    let watch = sdk_client(Sdk::Newest, &other, "watch", &["--task", id, "--count", "2"]);
+    let arguments = ["--task", id, "--count", "2"];
+    let watch = sdk_client(Sdk::Newest, &other, "watch", &arguments);
     let change = async {
         let metrics = HttpClient::new(&other);
         while !metrics.get("/metrics").await.text().contains("agentex_task_stream_active 1") {
             tokio::task::yield_now().await;
         }
-        let first = HttpClient::new(&deployment.url());
+        let first = HttpClient::new(deployment.url());
         first.put(&format!("/tasks/{id}"), &json!({"task_metadata": {"seen": true}})).await;
     };
     let (watched, ()) = tokio::join!(watch, change);

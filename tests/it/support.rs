@@ -79,7 +79,7 @@ impl Deployment {
 async fn serve(arguments: &[&str], environment: &[(&str, &str)]) -> ServerProcess {
     let mut all = vec!["serve", "--host", "127.0.0.1", "--port", "0"];
     all.extend_from_slice(arguments);
-    ServerProcess::start(server_binary(), &all, environment).await
+    ServerProcess::start(server_binary(), all, environment.iter().copied()).await
 }
 
 /// A release of the public SDK.

@@ -1,3 +1,246 @@
 //! The promises of the ports as tests: every adapter runs them against its real service.
+//!
+//! Each case is a plain function over the ports, named for the behaviour it demands. An adapter's tests call
+//! [`store_contract!`](crate::store_contract) once; it makes one test per case, each with a store of its own.
 
+pub mod agent_lists;
+pub mod agent_registrations;
+pub mod agents;
+pub mod api_keys;
+pub mod containment;
+pub mod deployments;
+pub mod events;
+pub mod message_filters;
+pub mod message_pages;
+pub mod messages;
+pub mod probe;
 pub mod streams;
+pub mod task_changes;
+pub mod task_lists;
+pub mod tasks;
+pub mod transitions;
+
+mod stored;
+
+/// One `#[tokio::test]` per case of the store suites, in a module per suite.
+///
+/// The argument is evaluated inside each test and yields `(Stores, guard)`: a fresh, migrated store and whatever must
+/// live as long as the test. The calling crate needs `tokio` with `macros` and `rt-multi-thread`.
+///
+/// ```ignore
+/// agentex_testkit::store_contract!(fresh_store().await);
+/// ```
+#[macro_export]
+macro_rules! store_contract {
+    ($setup:expr) => {
+        $crate::store_contract! { @suites $setup;
+            agents {
+                an_inserted_agent_reads_back_equal_by_id_and_by_name
+                every_status_type_and_input_type_survives_the_store
+                a_taken_name_is_refused_even_if_its_agent_is_deleted
+                a_taken_id_is_refused
+                of_many_concurrent_inserts_of_one_name_one_wins
+                a_dial_target_holds_the_agent_whatever_its_status_and_its_key
+                a_dial_target_ignores_deployments_that_are_not_production
+                deleting_keeps_the_row_and_drops_the_agents_keys_only
+                deleting_twice_or_an_absent_agent_is_none
+                names_are_data_in_queries
+            }
+            agent_registrations {
+                a_changed_registration_rewrites_the_row_and_moves_its_times
+                an_equal_registration_writes_nothing_unless_it_must_stamp
+                an_unhealthy_agent_becomes_ready_by_an_equal_registration
+                a_registration_by_id_renames_and_frees_the_old_name
+                renaming_onto_a_taken_name_changes_nothing
+                registering_over_a_deleted_agent_revives_it_under_its_id
+                a_registration_takes_the_production_pointer_off
+                registering_an_absent_agent_again_is_none
+                concurrent_registrations_keep_each_others_metadata
+                a_deleted_agent_comes_back_as_a_build
+                only_a_deleted_agent_can_be_revived_as_a_build
+            }
+            agent_lists {
+                a_list_shows_every_status_but_deleted
+                a_list_follows_the_order_asked_for_in_both_directions
+                ties_in_a_list_are_broken_in_the_direction_of_the_list
+                pages_of_equal_agents_show_each_exactly_once
+                a_scope_limits_the_list_and_its_pages
+                a_deleted_agent_is_not_listed_even_inside_the_scope
+                a_list_can_be_limited_to_the_agents_of_a_task
+                card_metadata_is_matched_by_containment
+                agents_without_a_metadata_object_in_their_card_match_no_card_filter
+            }
+            deployments {
+                an_unknown_deployment_is_created_ready_but_not_production
+                a_known_deployment_gets_the_url_and_keeps_the_rest
+                repeating_a_registration_changes_nothing_more
+                a_deployment_without_metadata_keeps_none
+                a_deployment_of_another_agent_is_refused_and_unchanged
+                concurrent_registrations_of_one_new_deployment_all_succeed
+                of_two_agents_racing_for_a_deployment_id_one_gets_it
+            }
+            api_keys {
+                the_first_candidate_is_stored_and_later_ones_get_it
+                each_agent_has_a_key_of_its_own
+                ten_concurrent_calls_get_one_and_the_same_key
+                the_owner_of_a_key_is_found_by_its_digest
+                a_row_with_a_digest_is_not_found_by_its_sealed_text
+                a_row_without_a_digest_is_found_by_the_clear_secret
+                a_deleted_agents_key_opens_nothing
+            }
+            tasks {
+                a_new_task_reads_back_equal
+                an_insert_links_the_task_to_its_agent_once
+                a_task_of_an_absent_agent_is_dangling_and_leaves_nothing
+                a_dangling_insert_leaves_the_dead_owner_of_the_name_alone
+                a_live_name_is_taken_whatever_the_agent_and_status
+                a_deleted_task_frees_its_name
+                unnamed_tasks_do_not_collide
+                of_concurrent_inserts_of_one_name_one_creates_and_all_get_it
+                a_look_up_by_name_finds_live_tasks_only
+                a_task_is_found_for_its_agent_only_and_even_when_deleted
+                agents_of_answers_for_many_tasks_at_once_deleted_agents_included
+            }
+            task_changes {
+                metadata_is_replaced_as_a_whole
+                params_are_merged_by_top_level_key
+                params_are_replaced_as_a_whole
+                one_change_can_set_metadata_and_merge_params
+                a_change_of_nothing_keeps_every_field
+                a_finished_task_can_still_be_changed_and_stays_finished
+                a_deleted_or_absent_task_cannot_be_changed
+                parallel_merges_keep_each_others_keys
+                a_change_racing_with_a_transition_loses_neither
+            }
+            task_lists {
+                a_list_can_be_limited_to_an_agent_by_id_and_by_name
+                a_list_can_be_limited_to_a_status_and_never_shows_deleted_tasks
+                task_metadata_is_matched_by_containment
+                a_scope_limits_the_list_and_its_pages
+                filters_combine
+                a_list_follows_the_order_asked_for_in_both_directions
+                ties_in_a_list_are_broken_in_the_direction_of_the_list
+                pages_of_equal_tasks_show_each_exactly_once
+            }
+            transitions {
+                every_transition_happens_from_its_sources_and_from_nowhere_else
+                a_transition_of_an_absent_task_is_absent
+                the_reason_is_stored_as_it_is
+                a_transition_touches_nothing_but_status_reason_and_time
+                of_concurrent_transitions_exactly_one_happens
+                of_concurrent_resumes_one_happens
+            }
+            messages {
+                a_stored_message_reads_back_equal_whatever_it_says
+                ids_of_other_writers_are_kept
+                an_absent_or_deleted_task_takes_no_messages
+                a_finished_task_still_takes_messages
+                storing_no_messages_is_fine
+                messages_of_equal_times_are_listed_in_insertion_order_and_its_exact_reverse
+                times_given_by_writers_decide_the_order_not_the_insertion
+                a_batch_with_a_taken_id_stores_nothing
+                a_thousand_messages_are_stored_at_once_in_order
+                a_task_lists_only_its_own_messages
+                an_update_replaces_the_content_and_keeps_the_place
+                a_message_of_another_task_cannot_be_updated
+                of_concurrent_updates_one_wins_as_a_whole
+                a_batch_update_answers_in_the_order_asked_and_keeps_statuses
+                a_batch_update_with_an_unknown_or_foreign_id_changes_nothing
+                a_batch_update_of_nothing_is_fine
+                a_list_follows_the_order_asked_for_in_both_directions
+                pages_of_a_list_are_disjoint_and_complete
+                concurrent_writers_lose_nothing
+            }
+            message_pages {
+                older_pages_go_from_the_newest_to_the_oldest
+                newer_pages_go_from_the_oldest_to_the_newest_each_newest_first
+                a_next_cursor_holds_all_that_is_needed_to_go_on
+                a_page_that_holds_the_rest_has_no_next_cursor
+                messages_of_equal_times_are_paged_in_insertion_order
+                reading_newer_from_a_cursor_yields_the_nearest_messages_first
+                a_cursor_can_be_read_in_both_directions
+                a_cursor_works_without_its_message
+                a_cursor_without_sequence_is_placed_by_its_message
+                a_cursor_with_neither_sequence_nor_message_passes_over_its_time
+                a_message_of_another_task_places_no_cursor
+                writes_while_reading_older_neither_repeat_nor_hide_messages
+                writes_while_reading_newer_are_reached
+                a_filter_applies_to_every_page
+                pages_hold_messages_of_the_task_only
+            }
+            message_filters {
+                each_member_of_a_content_can_be_asked_for
+                the_streaming_status_can_be_asked_for
+                includes_are_joined_by_or_and_excludes_take_away
+                excluding_by_a_member_keeps_messages_without_it
+                nested_members_match_at_their_place_whatever_else_is_stored
+                scalars_match_by_type_and_value
+                large_integers_are_told_apart
+                an_array_matches_as_a_whole
+                a_null_matches_null_and_missing
+                a_path_names_members_never_positions
+                odd_keys_and_values_are_data
+                all_leaves_of_one_term_must_hold
+                contradicting_leaves_match_nothing
+            }
+            events {
+                an_appended_event_holds_what_was_said
+                sequence_ids_rise_over_all_tasks
+                concurrent_events_get_sequence_ids_of_their_own
+                an_event_of_an_absent_task_or_agent_is_dangling
+            }
+            probe {
+                a_running_store_answers_its_probe
+            }
+        }
+    };
+    (@suites $setup:expr; $($suite:ident { $($case:ident)* })*) => {
+        $(
+            mod $suite {
+                #[allow(unused_imports, reason = "the setup may be written with full paths")]
+                use super::*;
+
+                $(
+                    #[tokio::test(flavor = "multi_thread")]
+                    async fn $case() {
+                        let (stores, _guard) = $setup;
+                        $crate::contract::$suite::$case(&stores).await;
+                    }
+                )*
+            }
+        )*
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    /// A case that is written but not listed in the macro would never run.
+    #[test]
+    fn the_macro_lists_every_case_of_every_suite() {
+        let listed = include_str!("mod.rs");
+        let suites = [
+            ("agents", include_str!("agents.rs")),
+            ("agent_registrations", include_str!("agent_registrations.rs")),
+            ("agent_lists", include_str!("agent_lists.rs")),
+            ("deployments", include_str!("deployments.rs")),
+            ("api_keys", include_str!("api_keys.rs")),
+            ("tasks", include_str!("tasks.rs")),
+            ("task_changes", include_str!("task_changes.rs")),
+            ("task_lists", include_str!("task_lists.rs")),
+            ("transitions", include_str!("transitions.rs")),
+            ("messages", include_str!("messages.rs")),
+            ("message_pages", include_str!("message_pages.rs")),
+            ("message_filters", include_str!("message_filters.rs")),
+            ("events", include_str!("events.rs")),
+            ("probe", include_str!("probe.rs")),
+        ];
+        for (suite, source) in suites {
+            let start = listed.find(&format!("            {suite} {{")).unwrap();
+            let block = &listed[start..start + listed[start..].find('}').unwrap()];
+            let in_macro: Vec<&str> = block.split_whitespace().skip(2).collect();
+            let in_source: Vec<&str> =
+                source.lines().filter_map(|line| line.strip_prefix("pub async fn ")?.split('(').next()).collect();
+            assert_eq!(in_macro, in_source, "{suite}");
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! One module per command.
+
+pub(crate) mod doctor;
+pub(crate) mod migrate;
+pub(crate) mod openapi;
+pub(crate) mod serve;
+
+use std::io::Write as _;
+
+/// Prints one line on standard output. That nobody reads it any more is no reason to stop.
+pub(crate) fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}

@@ -1,0 +1,364 @@
+//! The whole configuration, read once and checked as a whole before anything is opened.
+
+mod kind;
+mod settings;
+mod sources;
+
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use agentex::acp::{AcpClient, AcpOptions};
+use agentex::app::{SecretsKey, Settings};
+use agentex::http::{AllowedOrigins, CorsOptions, HttpOptions};
+
+use kind::Kind;
+use settings::Status;
+use sources::{Given, Origin};
+
+pub(crate) use sources::{Problem, Sources};
+
+/// A configuration that has been found good.
+pub(crate) struct Config {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) migrate_on_start: bool,
+    pub(crate) store: Store,
+    pub(crate) streams: Streams,
+    pub(crate) redis: Option<Redis>,
+    pub(crate) secrets_key: Option<SecretsKey>,
+    pub(crate) api_key_pepper: String,
+    pub(crate) settings: Settings,
+    pub(crate) http: HttpOptions,
+    pub(crate) acp: AcpOptions,
+    pub(crate) logs: Logs,
+    pub(crate) metrics: Metrics,
+    /// What the operator should know although nothing is wrong.
+    pub(crate) warnings: Vec<String>,
+    /// What was set and does nothing.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Where rows live.
+pub(crate) enum Store {
+    /// In this file.
+    Sqlite { file: PathBuf },
+    /// In this database.
+    Postgres { url: String, read_only_url: Option<String>, pool_size: u32, allow_unknown_baseline: bool },
+}
+
+/// What is kept of task streams.
+pub(crate) struct Streams {
+    pub(crate) max_entries: usize,
+    /// In whole seconds; zero never.
+    pub(crate) ttl_seconds: u64,
+}
+
+/// How to reach Redis.
+pub(crate) struct Redis {
+    pub(crate) url: String,
+    pub(crate) connection_timeout: Duration,
+    pub(crate) response_timeout: Duration,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Logs {
+    pub(crate) filter: String,
+    /// `None`: text on a terminal, else JSON.
+    pub(crate) json: Option<bool>,
+    /// Fields every line carries.
+    pub(crate) labels: Vec<(&'static str, String)>,
+}
+
+/// Where metrics are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Metrics {
+    Off,
+    /// Beside the API.
+    WithApi,
+    /// On a listener of their own.
+    On(SocketAddr),
+}
+
+impl Config {
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in the order of the documentation.
+    pub(crate) fn load(sources: &Sources) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let given = sources::collect(sources, &mut problems);
+        let values = Values::checked(given, &mut problems);
+        let config = values.config(&mut problems);
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
+    }
+}
+
+/// Values that are each allowed by themselves.
+struct Values {
+    given: BTreeMap<&'static str, Given>,
+}
+
+impl Values {
+    /// Drops what is not allowed, after noting it, so that one bad value does not hide other problems.
+    fn checked(given: BTreeMap<&'static str, Given>, problems: &mut Vec<Problem>) -> Self {
+        let mut kept = BTreeMap::new();
+        for setting in settings::all() {
+            let Some(value) = given.get(setting.name) else { continue };
+            let from_environment = matches!(value.origin, Origin::Environment | Origin::DotEnv);
+            // `NAME=` is how environment files say "not set"; for lists it says "none".
+            if value.text.is_empty() && from_environment && setting.kind != Kind::List {
+                continue;
+            }
+            if setting.kind.accepts(&value.text) {
+                kept.insert(setting.name, value.clone());
+            } else {
+                let allowed = format!("expected {}", setting.kind.allowed());
+                problems.push(Problem::new(value.name_of(setting), allowed));
+            }
+        }
+        Self { given: kept }
+    }
+
+    /// The text of a setting, its default included; `None` when it is empty.
+    fn text(&self, name: &str) -> Option<&str> {
+        let text = self.given.get(name).map_or(settings::named(name).default, |given| given.text.as_str());
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// The value of a setting that has a default.
+    fn parsed<T>(&self, name: &str, parse: impl Fn(&str) -> Option<T>) -> T {
+        self.optional(name, parse).expect("the setting has a default")
+    }
+
+    /// The value of a setting without a default, when it was given.
+    fn optional<T>(&self, name: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        self.text(name).map(|text| parse(text).expect("values were checked before, defaults by a test"))
+    }
+
+    fn boolean(&self, name: &str) -> bool {
+        self.parsed(name, kind::boolean)
+    }
+
+    fn seconds(&self, name: &str) -> Duration {
+        self.parsed(name, kind::seconds)
+    }
+
+    fn number<T: std::str::FromStr>(&self, name: &str) -> T {
+        self.parsed(name, |text| text.parse().ok())
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        self.text(name).map(kind::list).unwrap_or_default()
+    }
+
+    /// What the user knows a setting by: where it was given, else its variable.
+    fn name_of(&self, name: &'static str) -> String {
+        self.given.get(name).map_or_else(|| name.to_owned(), |given| given.name_of(settings::named(name)))
+    }
+
+    fn config(&self, problems: &mut Vec<Problem>) -> Config {
+        let mut warnings = Vec::new();
+        let host = self.text("AGENTEX_LISTEN_HOST").unwrap_or_default().to_owned();
+        if host.is_empty() {
+            let name = self.name_of("AGENTEX_LISTEN_HOST");
+            problems.push(Problem::new(name, "expected an address or a host name"));
+        }
+        self.check_authorization(&host, problems);
+        let store = self.store(problems, &mut warnings);
+        let redis = self.redis(problems);
+        if self.text("TEMPORAL_ADDRESS").is_some_and(is_temporal) {
+            warnings.push("TEMPORAL_ADDRESS is set, but this version has no Temporal; it is ignored".to_owned());
+        }
+
+        Config {
+            store,
+            redis,
+            warnings,
+            notes: self.notes(),
+            port: self.number("AGENTEX_LISTEN_PORT"),
+            drain_timeout: self.seconds("AGENTEX_DRAIN_TIMEOUT"),
+            migrate_on_start: self.boolean("AGENTEX_MIGRATE_ON_START"),
+            streams: Streams {
+                max_entries: self.number("REDIS_STREAM_MAXLEN"),
+                ttl_seconds: self.number("REDIS_STREAM_TTL_SECONDS"),
+            },
+            secrets_key: self.optional("AGENTEX_SECRETS_KEY", |text| SecretsKey::parse(text).ok()),
+            api_key_pepper: self.text("AGENTEX_API_KEY_PEPPER").unwrap_or_default().to_owned(),
+            settings: Settings {
+                stream_keepalive: self.seconds("SSE_KEEPALIVE_PING_INTERVAL"),
+                one_turn_per_task: self.parsed("USE_STREAMING_ADVISORY_LOCK", kind::yes),
+                ..Settings::default()
+            },
+            http: self.http(),
+            acp: self.acp(problems),
+            logs: self.logs(),
+            metrics: self.metrics(&host),
+            host,
+        }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.given
+            .iter()
+            .map(|(name, given)| (settings::named(name), given))
+            .filter(|(setting, _)| setting.status == Status::Accepted)
+            .map(|(setting, given)| format!("{} has no effect. {}", given.name_of(setting), setting.meaning))
+            .collect()
+    }
+
+    /// Fails closed: whoever asked for authorization does not get a server without it, and one without it is reachable
+    /// from other machines only when that was asked for.
+    fn check_authorization(&self, host: &str, problems: &mut Vec<Problem>) {
+        match self.text("AGENTEX_AUTHZ_BACKEND") {
+            Some("disabled") => {}
+            Some(_) => {
+                let name = self.name_of("AGENTEX_AUTHZ_BACKEND");
+                problems.push(Problem::new(name, "expected disabled, the only backend of this version"));
+            }
+            None if self.text("AGENTEX_AUTH_URL").is_some() => problems.push(Problem::new(
+                self.name_of("AGENTEX_AUTH_URL"),
+                "asks for authorization by a provider, which this version does not have; \
+                 unset it, or set AGENTEX_AUTHZ_BACKEND=disabled to run without authorization",
+            )),
+            None => {}
+        }
+        if !host.is_empty() && !is_loopback(host) && !self.boolean("AGENTEX_ALLOW_UNAUTHENTICATED") {
+            problems.push(Problem::new(
+                self.name_of("AGENTEX_LISTEN_HOST"),
+                "expected a loopback address, because authorization is disabled; \
+                 --allow-unauthenticated (AGENTEX_ALLOW_UNAUTHENTICATED=true) permits any",
+            ));
+        }
+    }
+
+    fn store(&self, problems: &mut Vec<Problem>, warnings: &mut Vec<String>) -> Store {
+        for phase in ["TASK_STATE_STORAGE_PHASE", "TASK_MESSAGE_STORAGE_PHASE"] {
+            if self.text(phase) == Some("mongodb") {
+                let allowed = "expected postgres; everything is kept in the relational store, there is no MongoDB";
+                problems.push(Problem::new(self.name_of(phase), allowed));
+            }
+        }
+        if self.text("MONGODB_URI").is_some() {
+            warnings.push("MONGODB_URI is set, but nothing is kept in MongoDB; it is ignored".to_owned());
+        }
+
+        let read_only_url = self.text("READ_ONLY_DATABASE_URL").map(str::to_owned);
+        match self.text("DATABASE_URL") {
+            Some(url) if kind::is_postgres(url) => {
+                if !cfg!(feature = "postgres") {
+                    problems.push(Problem::new(self.name_of("DATABASE_URL"), "this build has no PostgreSQL"));
+                }
+                Store::Postgres {
+                    url: url.to_owned(),
+                    read_only_url,
+                    pool_size: self.number("POSTGRES_POOL_SIZE"),
+                    allow_unknown_baseline: self.boolean("ALLOW_UNKNOWN_BASELINE"),
+                }
+            }
+            url => {
+                if !cfg!(feature = "sqlite") {
+                    let allowed = "expected a PostgreSQL URL, because this build has no SQLite";
+                    problems.push(Problem::new(self.name_of("DATABASE_URL"), allowed));
+                }
+                if read_only_url.is_some() {
+                    let name = self.name_of("READ_ONLY_DATABASE_URL");
+                    problems.push(Problem::new(name, "needs a PostgreSQL DATABASE_URL"));
+                }
+                let in_folder =
+                    || Path::new(self.text("AGENTEX_DATA_DIR").unwrap_or("./agentex-data")).join("agentex.db");
+                Store::Sqlite { file: url.and_then(kind::sqlite_path).map_or_else(in_folder, PathBuf::from) }
+            }
+        }
+    }
+
+    fn redis(&self, problems: &mut Vec<Problem>) -> Option<Redis> {
+        let url = self.text("REDIS_URL")?.to_owned();
+        if !cfg!(feature = "redis") {
+            problems.push(Problem::new(self.name_of("REDIS_URL"), "this build has no Redis"));
+        }
+        Some(Redis {
+            url,
+            connection_timeout: self.seconds("REDIS_CONNECTION_TIMEOUT"),
+            response_timeout: self.seconds("REDIS_SOCKET_TIMEOUT"),
+        })
+    }
+
+    fn http(&self) -> HttpOptions {
+        let origins = self.list("ALLOWED_ORIGINS");
+        let allowed_origins =
+            if origins.iter().any(|origin| origin == "*") { AllowedOrigins::Any } else { AllowedOrigins::Only(origins) };
+        HttpOptions {
+            cors: CorsOptions { allowed_origins },
+            max_body_bytes: self.number("AGENTEX_MAX_BODY_BYTES"),
+            request_timeout: self.seconds("AGENTEX_REQUEST_TIMEOUT"),
+            strict_ordering: self.boolean("AGENTEX_STRICT_ORDERING"),
+            invalid_cursor_tolerated: self.boolean("AGENTEX_TOLERATE_INVALID_CURSORS"),
+            docs: self.boolean("AGENTEX_DOCS_PAGES"),
+            ..HttpOptions::default()
+        }
+    }
+
+    fn acp(&self, problems: &mut Vec<Problem>) -> AcpOptions {
+        let options = AcpOptions {
+            connect_timeout: self.seconds("HTTPX_CONNECT_TIMEOUT"),
+            stream_idle_timeout: self.seconds("HTTPX_STREAMING_READ_TIMEOUT"),
+            pool_max_idle_per_host: self.number("HTTPX_MAX_KEEPALIVE_CONNECTIONS"),
+            host_override: self.text("AGENTEX_ACP_HOST_OVERRIDE").map(str::to_owned),
+            session_cookie_names: self.list("AGENTEX_DELEGATION_SESSION_COOKIE_NAMES"),
+            ..AcpOptions::default()
+        };
+        if options.host_override.is_some() && AcpClient::new(options.clone()).is_err() {
+            let name = self.name_of("AGENTEX_ACP_HOST_OVERRIDE");
+            problems.push(Problem::new(name, "expected a host name or address that may be called"));
+        }
+        options
+    }
+
+    fn logs(&self) -> Logs {
+        let development = self.text("ENVIRONMENT") == Some("development");
+        let labels = [("dd.service", "DD_SERVICE"), ("dd.env", "DD_ENV"), ("dd.version", "DD_VERSION")];
+        Logs {
+            filter: self.text("RUST_LOG").unwrap_or("info").to_owned(),
+            json: self.text("AGENTEX_LOG_FORMAT").map(|format| format == "json").or(development.then_some(false)),
+            labels: labels
+                .into_iter()
+                .filter_map(|(label, name)| Some((label, self.text(name)?.to_owned())))
+                .collect(),
+        }
+    }
+
+    fn metrics(&self, host: &str) -> Metrics {
+        if let Some(address) = self.optional("AGENTEX_METRICS_LISTEN", |text| text.parse().ok()) {
+            return Metrics::On(address);
+        }
+        match self.optional("AGENTEX_METRICS", kind::boolean).unwrap_or_else(|| is_loopback(host)) {
+            true => Metrics::WithApi,
+            false => Metrics::Off,
+        }
+    }
+}
+
+/// Whether only this machine can reach `host`. Names other than `localhost` can mean anything.
+fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The texts that deployments write where they have no Temporal.
+fn is_temporal(address: &str) -> bool {
+    !["false", "False", "null", "None", "undefined"].contains(&address)
+}
+
+/// Every flag that stands for a setting.
+#[cfg(test)]
+pub(crate) fn flags() -> impl Iterator<Item = &'static str> {
+    settings::all().map(|setting| setting.flag).filter(|flag| !flag.is_empty())
+}

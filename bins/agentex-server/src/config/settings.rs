@@ -1,0 +1,487 @@
+use super::kind::Kind;
+
+/// One thing that can be configured, under all its names. The table below is the only place that knows them; the
+/// configuration page of the documentation is printed from it.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    /// The environment variable, which is also what the code calls the setting.
+    pub(crate) name: &'static str,
+    /// The place in the configuration file, `section.key`; empty when it cannot be set there.
+    pub(crate) key: &'static str,
+    /// The command-line flag without its dashes; empty when there is none.
+    pub(crate) flag: &'static str,
+    /// What values it takes.
+    pub(crate) kind: Kind,
+    /// The value when none is given; empty when there is none.
+    pub(crate) default: &'static str,
+    /// What it does.
+    pub(crate) meaning: &'static str,
+    /// Whether it does that yet.
+    pub(crate) status: Status,
+}
+
+/// Whether a setting has an effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// It works.
+    Active,
+    /// It is read and checked, so that existing environments work unchanged, and does nothing (yet).
+    Accepted,
+}
+
+impl Setting {
+    const fn flag(mut self, flag: &'static str) -> Self {
+        self.flag = flag;
+        self
+    }
+}
+
+const fn active(
+    name: &'static str,
+    key: &'static str,
+    kind: Kind,
+    default: &'static str,
+    meaning: &'static str,
+) -> Setting {
+    Setting { name, key, flag: "", kind, default, meaning, status: Status::Active }
+}
+
+const fn accepted(name: &'static str, kind: Kind, default: &'static str, meaning: &'static str) -> Setting {
+    Setting { name, key: "", flag: "", kind, default, meaning, status: Status::Accepted }
+}
+
+const COUNT: Kind = Kind::Whole { min: 0, max: u32::MAX as u64 };
+const AT_LEAST_ONE: Kind = Kind::Whole { min: 1, max: u32::MAX as u64 };
+const SIZE: Kind = Kind::Whole { min: 1, max: 1 << 40 };
+const POSITIVE_SECONDS: Kind = Kind::Seconds { zero: false };
+const PHASE: Kind = Kind::OneOf(&["postgres", "mongodb"]);
+const OTLP: &str = "OpenTelemetry export; not in this version.";
+const GATEWAY: &str = "Chat gateways; not in this version.";
+const BUILDS: &str = "Read by other parts of the public project; unused there and here.";
+const RETENTION: &str = "Retention clean-up; not in this version.";
+const MONGODB: &str = "Document store of the public project; everything is in the relational store here.";
+const OTHER_AUTHZ: &str = "Authorization services; not in this version.";
+
+/// Every setting, grouped as the documentation shows them.
+pub(crate) const GROUPS: &[(&str, &[Setting])] = &[
+    (
+        "Server",
+        &[
+            active("AGENTEX_LISTEN_HOST", "server.host", Kind::Text, "127.0.0.1", "Address or host name to listen on.")
+                .flag("host"),
+            active(
+                "AGENTEX_LISTEN_PORT",
+                "server.port",
+                Kind::Whole { min: 0, max: 65535 },
+                "5003",
+                "Port to listen on; 0 takes a free one.",
+            )
+            .flag("port"),
+            active(
+                "AGENTEX_DATA_DIR",
+                "server.data_dir",
+                Kind::Text,
+                "./agentex-data",
+                "Folder of the embedded store: the database, its lock and the key of its secrets. Unused with `DATABASE_URL`.",
+            )
+            .flag("data-dir"),
+            active(
+                "AGENTEX_DRAIN_TIMEOUT",
+                "server.drain_timeout",
+                Kind::Seconds { zero: true },
+                "30",
+                "How long requests in flight may take after SIGTERM.",
+            )
+            .flag("drain-timeout"),
+            active(
+                "AGENTEX_MIGRATE_ON_START",
+                "server.migrate_on_start",
+                Kind::Bool,
+                "true",
+                "Whether `serve` brings the schema up to date; otherwise run `agentex migrate` before.",
+            )
+            .flag("migrate-on-start"),
+            active(
+                "ENVIRONMENT",
+                "server.environment",
+                Kind::OneOf(&["development", "staging", "production"]),
+                "",
+                "`development` logs text and reads `.env` of the working folder, which overrides the environment.",
+            ),
+            active(
+                "ALLOWED_ORIGINS",
+                "server.allowed_origins",
+                Kind::List,
+                "*",
+                "Origins of web pages that may call. `*` allows all, without credentials.",
+            ),
+            active(
+                "AGENTEX_MAX_BODY_BYTES",
+                "server.max_body_bytes",
+                SIZE,
+                "10485760",
+                "Largest request body; larger ones get 413.",
+            ),
+            active(
+                "AGENTEX_REQUEST_TIMEOUT",
+                "server.request_timeout",
+                POSITIVE_SECONDS,
+                "60",
+                "Longest time to an answer's headers, except for calls to agents and streams.",
+            ),
+            active(
+                "AGENTEX_STRICT_ORDERING",
+                "server.strict_ordering",
+                Kind::Bool,
+                "false",
+                "Refuse unknown `order_by` and `order_direction` values with 422 instead of ignoring them.",
+            ),
+            active(
+                "AGENTEX_TOLERATE_INVALID_CURSORS",
+                "server.tolerate_invalid_cursors",
+                Kind::Bool,
+                "false",
+                "Take an unreadable message cursor for the first page instead of refusing it with 400.",
+            ),
+            active(
+                "AGENTEX_DOCS_PAGES",
+                "server.docs_pages",
+                Kind::Bool,
+                "true",
+                "Serve the API pages `/api` and `/swagger`. `/openapi.json` is always there.",
+            ),
+        ],
+    ),
+    (
+        "Database",
+        &[
+            active(
+                "DATABASE_URL",
+                "database.url",
+                Kind::DatabaseUrl,
+                "",
+                "PostgreSQL, or `sqlite://PATH`. Unset: a SQLite file in the data folder.",
+            ),
+            active(
+                "READ_ONLY_DATABASE_URL",
+                "database.read_only_url",
+                Kind::PostgresUrl,
+                "",
+                "A PostgreSQL replica for lists. Unset: the primary.",
+            ),
+            active(
+                "POSTGRES_POOL_SIZE",
+                "database.pool_size",
+                AT_LEAST_ONE,
+                "10",
+                "Connections per pool; under load up to 20 more are opened.",
+            ),
+            active(
+                "ALLOW_UNKNOWN_BASELINE",
+                "database.allow_unknown_baseline",
+                Kind::Bool,
+                "false",
+                "Adopt a database of the public project at a revision unknown here.",
+            ),
+            accepted("POSTGRES_MIDDLEWARE_POOL_SIZE", AT_LEAST_ONE, "5", "There is one pool for everything."),
+            accepted("POSTGRES_SLOW_QUERY_THRESHOLD", Kind::Seconds { zero: true }, "0.5", "Slow query metric; not in this version."),
+            active(
+                "TASK_STATE_STORAGE_PHASE",
+                "",
+                PHASE,
+                "postgres",
+                "Only `postgres`: the relational store, whichever it is. `mongodb` stops the start.",
+            ),
+            active("TASK_MESSAGE_STORAGE_PHASE", "", PHASE, "postgres", "Like `TASK_STATE_STORAGE_PHASE`."),
+            accepted("MONGODB_URI", Kind::Text, "", MONGODB),
+            accepted("MONGODB_DATABASE_NAME", Kind::Text, "agentex", MONGODB),
+            accepted("MONGODB_MAX_POOL_SIZE", COUNT, "50", MONGODB),
+            accepted("MONGODB_MIN_POOL_SIZE", COUNT, "5", MONGODB),
+        ],
+    ),
+    (
+        "Streams",
+        &[
+            active(
+                "REDIS_URL",
+                "redis.url",
+                Kind::RedisUrl,
+                "",
+                "Redis for task streams. Unset: in the memory of the process.",
+            ),
+            active(
+                "REDIS_STREAM_MAXLEN",
+                "redis.stream_maxlen",
+                AT_LEAST_ONE,
+                "10000",
+                "Entries kept per task stream, also in memory.",
+            ),
+            active(
+                "REDIS_STREAM_TTL_SECONDS",
+                "redis.stream_ttl_seconds",
+                COUNT,
+                "3600",
+                "Seconds after the last entry when a task stream is forgotten, also in memory; 0 never.",
+            ),
+            active(
+                "REDIS_CONNECTION_TIMEOUT",
+                "redis.connection_timeout",
+                POSITIVE_SECONDS,
+                "20",
+                "How long to wait for a connection to Redis.",
+            ),
+            active(
+                "REDIS_SOCKET_TIMEOUT",
+                "redis.socket_timeout",
+                POSITIVE_SECONDS,
+                "30",
+                "How long to wait for an answer of Redis.",
+            ),
+            accepted("REDIS_MAX_CONNECTIONS", AT_LEAST_ONE, "200", "A process uses two connections."),
+            active(
+                "SSE_KEEPALIVE_PING_INTERVAL",
+                "streams.keepalive_interval",
+                POSITIVE_SECONDS,
+                "15",
+                "Pause between pings on an idle stream; the task and the viewer's permission are looked at as often.",
+            ),
+            accepted("SSE_STREAM_STALL_THRESHOLD_SECONDS", COUNT, "30", "Stall metric; not in this version."),
+        ],
+    ),
+    (
+        "Calls to agents",
+        &[
+            active(
+                "HTTPX_CONNECT_TIMEOUT",
+                "agents.connect_timeout",
+                POSITIVE_SECONDS,
+                "10",
+                "How long to wait for a connection to an agent.",
+            ),
+            active(
+                "HTTPX_STREAMING_READ_TIMEOUT",
+                "agents.stream_idle_timeout",
+                POSITIVE_SECONDS,
+                "300",
+                "Longest silence in a streamed reply.",
+            ),
+            active(
+                "HTTPX_MAX_KEEPALIVE_CONNECTIONS",
+                "agents.max_idle_connections",
+                COUNT,
+                "100",
+                "Unused connections kept per agent.",
+            ),
+            accepted("HTTPX_MAX_CONNECTIONS", AT_LEAST_ONE, "200", "Calls are limited per agent instead, to 256 at once."),
+            accepted("HTTPX_READ_TIMEOUT", POSITIVE_SECONDS, "30", "Calls that are not streamed have 60 s in all."),
+            accepted("HTTPX_WRITE_TIMEOUT", POSITIVE_SECONDS, "30", "Covered by the time for the whole call."),
+            accepted("HTTPX_POOL_TIMEOUT", POSITIVE_SECONDS, "10", "Covered by the time for the whole call."),
+            active(
+                "AGENTEX_ACP_HOST_OVERRIDE",
+                "agents.host_override",
+                Kind::Text,
+                "",
+                "Host dialled in place of `host.docker.internal` in agents' URLs.",
+            ),
+            active(
+                "AGENTEX_DELEGATION_SESSION_COOKIE_NAMES",
+                "agents.session_cookie_names",
+                Kind::List,
+                "_identityJwt",
+                "Session cookies that may be delegated to agents, best first; set but empty: none.",
+            ),
+            active(
+                "USE_STREAMING_ADVISORY_LOCK",
+                "agents.one_turn_per_task",
+                Kind::Yes,
+                "false",
+                "Refuse a message to a task while another one is being answered in this process.",
+            ),
+            accepted("WEBHOOK_REQUEST_TIMEOUT", POSITIVE_SECONDS, "15", "Forward ingress; not in this version."),
+            accepted("AGENTEX_PUBLIC_URL", Kind::Text, "", "Base of webhook URLs; not in this version."),
+        ],
+    ),
+    (
+        "Authorization and secrets",
+        &[
+            active(
+                "AGENTEX_AUTHZ_BACKEND",
+                "authorization.backend",
+                Kind::OneOf(&["disabled", "local", "http", "sgp", "spark", "routed"]),
+                "",
+                "Who decides. This version has `disabled` only; any other stops the start. Unset: `http` when \
+                 `AGENTEX_AUTH_URL` is set, else `disabled`.",
+            ),
+            active(
+                "AGENTEX_AUTHZ_PROFILE",
+                "authorization.profile",
+                Kind::OneOf(&["strict", "compat"]),
+                "strict",
+                "Has an effect once a backend is on.",
+            ),
+            active(
+                "AGENTEX_ALLOW_UNAUTHENTICATED",
+                "authorization.allow_unauthenticated",
+                Kind::Bool,
+                "false",
+                "Permit `disabled` on an address that other machines can reach.",
+            )
+            .flag("allow-unauthenticated"),
+            active(
+                "AGENTEX_AUTH_URL",
+                "authorization.auth_url",
+                Kind::Text,
+                "",
+                "Auth provider. Set without `AGENTEX_AUTHZ_BACKEND=disabled` it stops the start of this version.",
+            ),
+            accepted("AGENTEX_SGP_URL", Kind::Text, "", OTHER_AUTHZ),
+            accepted("AGENTEX_SPICEDB_ENDPOINT", Kind::Text, "", OTHER_AUTHZ),
+            accepted("AGENTEX_SPICEDB_TOKEN", Kind::Text, "", OTHER_AUTHZ),
+            active(
+                "AGENTEX_SECRETS_KEY",
+                "secrets.key",
+                Kind::SecretsKey,
+                "",
+                "Encrypts stored secrets: 32 bytes, as 64 hexadecimal digits or base64. Unset: `secrets.key` beside a \
+                 SQLite file, made at the first start; with PostgreSQL secrets stay in clear.",
+            ),
+            active(
+                "AGENTEX_API_KEY_PEPPER",
+                "secrets.api_key_pepper",
+                Kind::Text,
+                "",
+                "Key of look-up digests. Changing it makes existing API keys unknown.",
+            ),
+        ],
+    ),
+    (
+        "Logs and metrics",
+        &[
+            active(
+                "RUST_LOG",
+                "log.filter",
+                Kind::LogFilter,
+                "info",
+                "What is logged: a level, or directives such as `info,agentex_acp=debug`.",
+            )
+            .flag("log"),
+            active(
+                "AGENTEX_LOG_FORMAT",
+                "log.format",
+                Kind::OneOf(&["json", "text"]),
+                "",
+                "Unset: text when `ENVIRONMENT=development` or standard error is a terminal, else JSON.",
+            )
+            .flag("log-format"),
+            active(
+                "AGENTEX_METRICS",
+                "metrics.enabled",
+                Kind::Bool,
+                "",
+                "Serve `GET /metrics` beside the API. Unset: only when listening on loopback.",
+            )
+            .flag("metrics"),
+            active(
+                "AGENTEX_METRICS_LISTEN",
+                "metrics.listen",
+                Kind::Address,
+                "",
+                "Serve `GET /metrics` on this address and port instead.",
+            )
+            .flag("metrics-listen"),
+            active("DD_SERVICE", "log.service", Kind::Text, "", "The log field `dd.service`."),
+            active("DD_ENV", "log.env", Kind::Text, "", "The log field `dd.env`."),
+            active("DD_VERSION", "log.version", Kind::Text, "", "The log field `dd.version`."),
+            accepted("DD_AGENT_HOST", Kind::Text, "", "StatsD; not in this version."),
+            accepted("DD_STATSD_PORT", Kind::Whole { min: 1, max: 65535 }, "8125", "StatsD; not in this version."),
+            accepted("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", Kind::Text, "", OTLP),
+            accepted("OTEL_EXPORTER_OTLP_ENDPOINT", Kind::Text, "", OTLP),
+            accepted("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", Kind::Text, "", OTLP),
+            accepted("OTEL_EXPORTER_OTLP_PROTOCOL", Kind::Text, "", OTLP),
+            accepted("OTEL_METRICS_EXPORT_INTERVAL_MS", AT_LEAST_ONE, "30000", OTLP),
+            accepted("OTEL_SERVICE_NAME", Kind::Text, "agentex", OTLP),
+            accepted("OTEL_RESOURCE_ATTRIBUTES", Kind::Text, "", OTLP),
+            accepted("SERVICE_VERSION", Kind::Text, "0.1.0", OTLP),
+        ],
+    ),
+    (
+        "Schedules and background work",
+        &[
+            active(
+                "TEMPORAL_ADDRESS",
+                "",
+                Kind::Text,
+                "",
+                "Accepted with a warning: this version has no Temporal. Unset, empty, `false`, `null`, `None` and \
+                 `undefined` mean none.",
+            ),
+            accepted("TEMPORAL_NAMESPACE", Kind::Text, "", "Temporal; not in this version."),
+            accepted("AGENTEX_SERVER_TASK_QUEUE", Kind::Text, "", "Temporal; not in this version."),
+            accepted("ENABLE_HEALTH_CHECK_WORKFLOW", Kind::Bool, "false", "Agent health checks; not in this version."),
+            accepted("ENABLE_AGENT_RUN_SCHEDULES", Kind::Bool, "true", "Schedules; not in this version."),
+            accepted("ENABLE_WORKFLOW_SCHEDULES", Kind::Bool, "true", "Schedules; not in this version."),
+            accepted("RETENTION_CLEANUP_ENABLED", Kind::Bool, "false", RETENTION),
+            accepted("RETENTION_CLEANUP_AGENT_ALLOWLIST", Kind::List, "", RETENTION),
+            accepted("RETENTION_CLEANUP_IDLE_DAYS", COUNT, "7", RETENTION),
+            accepted("RETENTION_CLEANUP_CRON", Kind::Text, "0 4 * * *", RETENTION),
+            accepted("RETENTION_CLEANUP_PAGE_SIZE", AT_LEAST_ONE, "200", RETENTION),
+            accepted("RETENTION_CLEANUP_MAX_IN_FLIGHT", AT_LEAST_ONE, "20", RETENTION),
+            accepted("RETENTION_CLEANUP_DRY_RUN", Kind::Bool, "true", RETENTION),
+            accepted("RETENTION_CLEANUP_STALE_RUNNING_DAYS", COUNT, "0", RETENTION),
+            accepted("UVICORN_WORKERS", AT_LEAST_ONE, "4", "One process uses all processors."),
+            accepted("TEMPORAL_WORKER_ACTIVITY_THREAD_POOL_SIZE", AT_LEAST_ONE, "4", "Temporal; not in this version."),
+            accepted("TEMPORAL_WORKER_MAX_ACTIVITIES_PER_WORKER", AT_LEAST_ONE, "10", "Temporal; not in this version."),
+        ],
+    ),
+    (
+        "Others",
+        &[
+            accepted("SLACK_BOT_TOKEN", Kind::Text, "", GATEWAY),
+            accepted("SLACK_SIGNING_SECRET", Kind::Text, "", GATEWAY),
+            accepted("LINEAR_WEBHOOK_SIGNING_SECRET", Kind::Text, "", GATEWAY),
+            accepted("OPENAI_API_KEY", Kind::Text, "", BUILDS),
+            accepted("AGENTEX_BASE_URL", Kind::Text, "", BUILDS),
+            accepted("BUILD_REGISTRY_URL", Kind::Text, "", BUILDS),
+            accepted("BUILD_CONTEXTS_PATH", Kind::Text, "", BUILDS),
+            accepted("BUILD_CONTEXT_PVC_NAME", Kind::Text, "", BUILDS),
+            accepted("BUILD_REGISTRY_SECRET_NAME", Kind::Text, "", BUILDS),
+            accepted("AGENTS_NAMESPACE", Kind::Text, "", BUILDS),
+            accepted("IMAGE_PULL_SECRET_NAME", Kind::Text, "", BUILDS),
+        ],
+    ),
+];
+
+/// All settings in the order of the documentation.
+pub(crate) fn all() -> impl Iterator<Item = &'static Setting> {
+    GROUPS.iter().flat_map(|(_, settings)| settings.iter())
+}
+
+/// The setting called `name`.
+pub(crate) fn named(name: &str) -> &'static Setting {
+    all().find(|setting| setting.name == name).expect("the code asks only for settings of the table")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_keys_and_flags_are_unique() {
+        let names: [fn(&'static Setting) -> &'static str; 3] = [|s| s.name, |s| s.key, |s| s.flag];
+        for of in names {
+            let mut seen = BTreeSet::new();
+            for text in all().map(of).filter(|text| !text.is_empty()) {
+                assert!(seen.insert(text), "{text} is there twice");
+            }
+        }
+    }
+
+    #[test]
+    fn defaults_are_allowed_values() {
+        for setting in all().filter(|setting| !setting.default.is_empty()) {
+            assert!(setting.kind.accepts(setting.default), "{}", setting.name);
+        }
+    }
+}

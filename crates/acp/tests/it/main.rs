@@ -1,0 +1,10 @@
+//! The client against real connections.
+
+#![expect(clippy::unwrap_used, reason = "a test helper that cannot go on fails its test")]
+
+mod agent;
+mod build;
+mod calls;
+mod connections;
+mod metrics;
+mod streams;

@@ -1,0 +1,86 @@
+use agentex_app::{Absent, AgentSelector, Error, TaskSelector};
+use agentex_domain::input::HAS_NUL;
+use agentex_domain::{AgentId, MessageId, TaskId};
+use axum::extract::{FromRequestParts, RawPathParams};
+use http::request::Parts;
+
+use super::can_name;
+use crate::error::ApiError;
+
+/// The agent a path names, by `agent_id` or by `agent_name`.
+pub(crate) struct AgentPath(pub(crate) AgentSelector);
+
+/// The task a path names, by `task_id` or by `task_name`.
+pub(crate) struct TaskPath(pub(crate) TaskSelector);
+
+/// The message a path names.
+pub(crate) struct MessagePath(pub(crate) MessageId);
+
+/// The name of a workflow query at the end of a path.
+pub(crate) struct QueryPath(pub(crate) String);
+
+/// How a path addresses something.
+enum Address {
+    Id(String),
+    Name(String),
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for AgentPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        Ok(Self(match address(parts, state, "agent_id", "agent_name").await? {
+            Address::Id(id) => AgentSelector::Id(AgentId::from(id)),
+            Address::Name(name) => AgentSelector::Name(name),
+        }))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for TaskPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        Ok(Self(match address(parts, state, "task_id", "task_name").await? {
+            Address::Id(id) => TaskSelector::Id(TaskId::from(id)),
+            Address::Name(name) => TaskSelector::Name(name),
+        }))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for MessagePath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let id = text(parts, state, "message_id").await?.ok_or(NO_PARAMETER)?;
+        if can_name(&id) { Ok(Self(MessageId::from(id))) } else { Err(Error::NotFound(Absent::Id(id)).into()) }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for QueryPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        text(parts, state, "query_name").await?.map(Self).ok_or(NO_PARAMETER)
+    }
+}
+
+const NO_PARAMETER: ApiError = ApiError::Bug("the route's template lacks the parameter its handler reads");
+
+async fn address<S: Send + Sync>(parts: &mut Parts, state: &S, id: &str, name: &str) -> Result<Address, ApiError> {
+    if let Some(id) = text(parts, state, id).await? {
+        return if can_name(&id) { Ok(Address::Id(id)) } else { Err(Error::NotFound(Absent::Id(id)).into()) };
+    }
+    let name = text(parts, state, name).await?.ok_or(NO_PARAMETER)?;
+    if can_name(&name) { Ok(Address::Name(name)) } else { Err(Error::NotFound(Absent::Name(name)).into()) }
+}
+
+/// One decoded path parameter; `None` when the template has none of this name.
+async fn text<S: Send + Sync>(parts: &mut Parts, state: &S, name: &str) -> Result<Option<String>, ApiError> {
+    let undecodable = |_| ApiError::problem("path", "Input should be valid percent-encoded UTF-8");
+    let params = RawPathParams::from_request_parts(parts, state).await.map_err(undecodable)?;
+    let Some((_, value)) = params.iter().find(|(key, _)| *key == name) else { return Ok(None) };
+    if value.contains('\0') {
+        return Err(ApiError::problem(&format!("path.{name}"), HAS_NUL));
+    }
+    Ok(Some(value.to_owned()))
+}

@@ -1,0 +1,74 @@
+//! The API document: what the handlers say about themselves, and what is true of all of them.
+
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::{
+    Content, InfoBuilder, OpenApi, OpenApiBuilder, PathsBuilder, Ref, RefOr, Response, ResponseBuilder,
+};
+use utoipa::{PartialSchema as _, ToSchema};
+
+use crate::bodies::errors::{DetailBody, MessageBody, ProblemBody, ValidationBody};
+use crate::bodies::messages::TimeDirectionWords;
+use crate::bodies::tasks::TaskRelationshipsWords;
+use crate::mount::Policy;
+use crate::routes;
+
+/// The OpenAPI 3.1 document of the API.
+#[must_use]
+pub fn openapi() -> OpenApi {
+    let info = InfoBuilder::new()
+        .title("Agentex API")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some("Registers agents, runs tasks and carries messages between callers and agents."))
+        .build();
+    let document = OpenApiBuilder::new().info(info).paths(PathsBuilder::new().build()).build();
+    let mut document = routes::api().describe(document);
+    let schemas = &mut document.components.get_or_insert_default().schemas;
+    for (name, schema) in [
+        (MessageBody::name(), MessageBody::schema()),
+        (ValidationBody::name(), ValidationBody::schema()),
+        (ProblemBody::name(), ProblemBody::schema()),
+        (DetailBody::name(), DetailBody::schema()),
+        // Types that only parameters use are not collected with the routes.
+        (TaskRelationshipsWords::name(), TaskRelationshipsWords::schema()),
+        (TimeDirectionWords::name(), TimeDirectionWords::schema()),
+    ] {
+        schemas.insert(name.into_owned(), schema);
+    }
+    document
+}
+
+/// Adds the errors every route may answer.
+pub(crate) fn with_common_answers(mut item: PathItem, template: &str, policy: Policy) -> PathItem {
+    let addressed = template.contains('{');
+    let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
+    for operation in operations.into_iter().flatten() {
+        let addressed = addressed || operation.request_body.is_some();
+        let mut answers = vec![
+            ("400", "The request makes no sense in the present state.", MessageBody::name()),
+            ("422", "The request is not what the route expects.", ValidationBody::name()),
+            ("500", "The server failed.", MessageBody::name()),
+            ("503", "Something the server needs is not there; try again.", MessageBody::name()),
+        ];
+        if policy != Policy::Public {
+            answers.push(("401", "The credentials are missing or wrong.", DetailBody::name()));
+            answers.push(("403", "The caller may see it but not do this to it.", MessageBody::name()));
+        }
+        if addressed {
+            answers.push(("404", "It does not exist, or the caller may not see it.", MessageBody::name()));
+        }
+        if operation.request_body.is_some() {
+            answers.push(("413", "The request is too large.", MessageBody::name()));
+        }
+        add(operation, &answers);
+    }
+    item
+}
+
+fn add(operation: &mut Operation, answers: &[(&str, &str, std::borrow::Cow<'static, str>)]) {
+    for (status, description, schema) in answers {
+        let content = Content::new(Some(Ref::from_schema_name(schema.as_ref())));
+        let response: RefOr<Response> =
+            ResponseBuilder::new().description(*description).content("application/json", content).build().into();
+        operation.responses.responses.entry((*status).to_owned()).or_insert(response);
+    }
+}

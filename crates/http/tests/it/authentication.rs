@@ -1,0 +1,96 @@
+use serde_json::json;
+
+use crate::support::{Setup, World, registration};
+
+async fn authenticated() -> World {
+    World::with(Setup { authenticated: true, ..Setup::default() }).await
+}
+
+const ALICE: (&str, &str) = ("authorization", "Bearer alice");
+
+/// 12, 40 and 41.
+#[tokio::test]
+async fn credentials_are_asked_for_before_anything_is_told() {
+    let world = authenticated().await;
+
+    for (method, path, body) in [
+        ("GET", "/agents", None),
+        ("GET", "/agents/", None),
+        ("GET", "/", None),
+        ("GET", "/no-such", None),
+        ("PUT", "/agents", None),
+        ("GET", "/agents/register", None),
+        ("GET", "/swagger", None),
+        ("POST", "/messages", Some("{bad")),
+        ("POST", "/agents/register-build", Some("{bad")),
+    ] {
+        let answer = world.call(method, path, &[], body).await;
+        assert_eq!((answer.status.as_u16(), answer.text().as_str()), (401, r#"{"detail":"Unauthorized"}"#), "{path}");
+    }
+    assert_eq!(world.get_with("/agents", &[ALICE]).await.ok(), json!([]));
+    assert_eq!(World::new().await.get("/agents").await.ok(), json!([]));
+}
+
+/// 33 (agents) and 59.
+#[tokio::test]
+async fn public_routes_ask_for_nothing() {
+    let world = authenticated().await;
+
+    assert_eq!(world.get("/openapi.json").await.ok()["info"]["title"], "Agentex API");
+    assert_eq!(world.get("/api").await.status, 200);
+    assert_eq!(world.get_with("/swagger", &[ALICE]).await.status, 200);
+    world.post("/agents/register", registration("a", "sync", "http://a:1")).await.ok();
+    assert_eq!(world.post("/agents/register/", json!({})).await.status, 307);
+    assert_eq!(world.call("OPTIONS", "/agents", &[], None).await.status, 405);
+}
+
+/// 42.
+#[tokio::test]
+async fn an_outage_of_the_provider_is_not_a_refusal() {
+    let world = authenticated().await;
+
+    let answer = world.get_with("/agents", &[("authorization", "Bearer down")]).await;
+
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.text(), r#"{"detail":"Service temporarily unavailable"}"#);
+    assert_eq!(answer.header("retry-after"), Some("1"));
+}
+
+/// 43; the good user credentials beside the bad key do not help.
+#[tokio::test]
+async fn a_bad_agent_key_is_refused() {
+    let world = authenticated().await;
+
+    for path in ["/agents", "/tasks"] {
+        let answer = world.get_with(path, &[("x-agent-api-key", "nope"), ALICE]).await;
+        assert_eq!(answer.status, 401);
+        assert_eq!(answer.text(), r#"{"detail":"Agent Unauthorized"}"#);
+    }
+    let body = registration("a", "sync", "http://a:1").to_string();
+    let registered = world.call("POST", "/agents/register", &[("x-agent-api-key", "nope")], Some(&body)).await;
+    assert_eq!(registered.status, 401);
+}
+
+/// 41 (agents).
+#[tokio::test]
+async fn a_key_works_as_long_as_its_agent_lives() {
+    let world = authenticated().await;
+    let agent = world.agent("a", "sync", "http://a:1").await;
+    let key = [("x-agent-api-key", agent["agent_api_key"].as_str().unwrap())];
+    world.get_with("/agents", &key).await.ok();
+
+    world.call("DELETE", "/agents/name/a", &[ALICE], None).await.ok();
+
+    assert_eq!(world.get_with("/agents", &key).await.text(), r#"{"detail":"Agent Unauthorized"}"#);
+}
+
+/// 44.
+#[tokio::test]
+async fn a_store_failure_is_no_answer_about_a_key() {
+    let world = authenticated().await;
+    world.store.close().await;
+
+    let answer = world.get_with("/agents", &[("x-agent-api-key", "k")]).await;
+
+    assert!(answer.status.is_server_error(), "{}", answer.status);
+}

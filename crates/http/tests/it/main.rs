@@ -1,0 +1,16 @@
+//! The wire, whole: real use cases on a real store, stream and agent client, spoken to as a client would.
+//!
+//! Numbers in doc comments are those of the lists of behaviours in the public contract of the resource.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod agents;
+mod authentication;
+mod conventions;
+mod cors;
+mod documents;
+mod health;
+mod messages;
+mod rpc;
+mod streams;
+mod support;
+mod tasks;

@@ -1,0 +1,358 @@
+//! One server per test: a database in a temporary folder, in-process streams, and an authorizer and an authenticator that
+//! do what the test says.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use agentex_acp::{AcpClient, AcpOptions};
+use agentex_app::{App, Keyring, Ports, Settings};
+use agentex_authz::{
+    Authenticator, AuthnError, Authorizer, AuthzError, CredentialHeaders, Decision, Operation, Principal, ResourceKind,
+    ResourceRef, Scope,
+};
+use agentex_domain::ports::{Probe, ProbeError, Stores};
+use agentex_http::{HttpOptions, router};
+use agentex_inprocess::{InProcessOptions, InProcessStream};
+use agentex_sqlite::{SqliteOptions, SqliteStore};
+use agentex_testkit::TestClock;
+use agentex_testkit::http_client::HttpClient;
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tower::ServiceExt as _;
+
+/// A server and everything a test may want to turn.
+pub(crate) struct World {
+    pub(crate) app: Arc<App>,
+    pub(crate) rules: Rules,
+    pub(crate) clock: TestClock,
+    pub(crate) stores: Stores,
+    pub(crate) streams: Arc<InProcessStream>,
+    pub(crate) store: SqliteStore,
+    router: Router,
+    _folder: TempDir,
+}
+
+/// How a server is set up.
+#[derive(Default)]
+pub(crate) struct Setup {
+    pub(crate) http: HttpOptions,
+    pub(crate) settings: Settings,
+    /// Whether callers must say who they are.
+    pub(crate) authenticated: bool,
+    pub(crate) probes: Vec<Arc<dyn Probe>>,
+}
+
+impl World {
+    /// A server without authentication that allows everything.
+    pub(crate) async fn new() -> Self {
+        Self::with(Setup::default()).await
+    }
+
+    pub(crate) async fn with(setup: Setup) -> Self {
+        agentex_testkit::tls::install();
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(SqliteOptions::new(folder.path().join("agentex.db"))).await.unwrap();
+        store.migrate().await.unwrap();
+        let (rules, clock, stores) = (Rules::default(), TestClock::default(), store.stores());
+        let streams = Arc::new(InProcessStream::new(InProcessOptions {
+            clock: Arc::new(clock.clone()),
+            ..InProcessOptions::default()
+        }));
+        let authenticator: Arc<dyn Authenticator> =
+            if setup.authenticated { Arc::new(Bearer) } else { Arc::new(agentex_authz::NoAuthentication) };
+        let ports = Ports {
+            stores: stores.clone(),
+            streams: Arc::<InProcessStream>::clone(&streams),
+            agent_client: Arc::new(AcpClient::new(AcpOptions::default()).unwrap()),
+            authorizer: Arc::new(rules.clone()),
+            authenticator,
+            keyring: Keyring::new(None, "pepper"),
+            clock: Arc::new(clock.clone()),
+            probes: setup.probes,
+        };
+        let app = Arc::new(App::new(ports, setup.settings));
+        let router = router(Arc::clone(&app), setup.http);
+        Self { app, rules, clock, stores, streams, store, router, _folder: folder }
+    }
+
+    /// The same routes, for a test that adds to them.
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(request("GET", path, &[], None)).await
+    }
+
+    pub(crate) async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send(request("GET", path, headers, None)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.send(request("DELETE", path, &[], None)).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(request("POST", path, &[], Some(body.to_string()))).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
+        self.send(request("PUT", path, &[], Some(body.to_string()))).await
+    }
+
+    /// A request with any headers; a body is declared as JSON unless the headers say otherwise.
+    pub(crate) async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&str>) -> Answer {
+        self.send(request(method, path, headers, body.map(str::to_owned))).await
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        Answer { status: head.status, headers: head.headers, body }
+    }
+
+    /// Serves on a loopback port until the test ends.
+    pub(crate) async fn serve(&self) -> HttpClient {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = self.router.clone();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        HttpClient::new(format!("http://{address}"))
+    }
+
+    /// Registers an agent and answers the reply.
+    pub(crate) async fn agent(&self, name: &str, acp_type: &str, url: &str) -> Value {
+        self.post("/agents/register", registration(name, acp_type, url)).await.ok()
+    }
+
+    /// Makes a task on a synchronous agent of that name, registering it when needed, and answers the task.
+    pub(crate) async fn task(&self, agent: &str) -> Value {
+        self.agent(agent, "sync", "http://agent.test:1").await;
+        self.task_with(agent, json!({})).await
+    }
+
+    pub(crate) async fn task_with(&self, agent: &str, params: Value) -> Value {
+        let call = json!({"method": "task/create", "params": params});
+        let answer = self.post(&format!("/agents/name/{agent}/rpc"), call).await.ok();
+        assert_eq!(answer["error"], Value::Null, "{answer}");
+        answer["result"].clone()
+    }
+
+    /// Stores a text message of the task and answers it.
+    pub(crate) async fn message(&self, task_id: &str, text: &str) -> Value {
+        self.post("/messages", json!({"task_id": task_id, "content": text_content(text)})).await.ok()
+    }
+}
+
+pub(crate) fn registration(name: &str, acp_type: &str, url: &str) -> Value {
+    json!({"name": name, "description": format!("the {name} agent"), "acp_url": url, "acp_type": acp_type})
+}
+
+pub(crate) fn text_content(text: &str) -> Value {
+    json!({"type": "text", "author": "user", "content": text})
+}
+
+/// The `id` member.
+pub(crate) fn id(value: &Value) -> &str {
+    value["id"].as_str().unwrap()
+}
+
+/// The `id` members of an array.
+pub(crate) fn ids(value: &Value) -> Vec<&str> {
+    value.as_array().unwrap().iter().map(id).collect()
+}
+
+pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: Option<String>) -> Request<Body> {
+    let mut builder = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(path);
+    if body.is_some() && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+        builder = builder.header("content-type", "application/json");
+    }
+    for (name, value) in headers {
+        builder = builder.header(*name, *value);
+    }
+    builder.body(body.map_or_else(Body::empty, Body::from)).unwrap()
+}
+
+/// Text as a query value.
+pub(crate) fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        assert_eq!(self.header("content-type"), Some("application/json"), "{}", self.text());
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The body of a success.
+    pub(crate) fn ok(&self) -> Value {
+        self.expect(200)
+    }
+
+    pub(crate) fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text());
+        self.json()
+    }
+
+    /// Checks an error of the usual shape, byte for byte.
+    pub(crate) fn refused(&self, status: u16, message: &str) {
+        let message = serde_json::to_string(message).unwrap();
+        let body = format!(r#"{{"message":{message},"code":{status},"data":null}}"#);
+        assert_eq!((self.status.as_u16(), self.text()), (status, body));
+    }
+
+    /// Checks that the request was not what the route expects, and answers the text.
+    pub(crate) fn invalid(&self) -> String {
+        let body = self.expect(422);
+        assert_eq!((&body["status_code"], &body["data"]), (&json!(10422), &Value::Null), "{body}");
+        assert!(!body["errors"].as_array().unwrap().is_empty(), "{body}");
+        body["message"].as_str().unwrap().to_owned()
+    }
+}
+
+/// What the authorizer answers. Everything is allowed until a test forbids it.
+#[derive(Clone, Default)]
+pub(crate) struct Rules(Arc<Mutex<RuleBook>>);
+
+#[derive(Default)]
+pub(crate) struct RuleBook {
+    denied: HashSet<(Operation, String)>,
+    scope: Option<BTreeSet<String>>,
+    down: bool,
+    broken: bool,
+}
+
+impl Rules {
+    fn book(&self) -> MutexGuard<'_, RuleBook> {
+        self.0.lock().unwrap()
+    }
+
+    /// Forbids operations on one selector.
+    pub(crate) fn deny(&self, selector: &str, operations: &[Operation]) {
+        self.book().denied.extend(operations.iter().map(|operation| (*operation, selector.to_owned())));
+    }
+
+    /// Hides everything about a resource.
+    pub(crate) fn hide(&self, selector: &str) {
+        use Operation::{Cancel, Create, Delete, Execute, Read, Update};
+        self.deny(selector, &[Create, Read, Update, Delete, Execute, Cancel]);
+    }
+
+    /// Lists only these.
+    pub(crate) fn show_only(&self, selectors: &[&str]) {
+        self.book().scope = Some(selectors.iter().map(|selector| (*selector).to_owned()).collect());
+    }
+
+    /// Nobody answers.
+    pub(crate) fn go_down(&self) {
+        self.book().down = true;
+    }
+
+    /// Asking makes the server panic.
+    pub(crate) fn panic(&self) {
+        self.book().broken = true;
+    }
+}
+
+#[async_trait]
+impl Authorizer for Rules {
+    async fn check(&self, _: &Principal, operation: Operation, resource: &ResourceRef) -> Result<Decision, AuthzError> {
+        let (denied, down, broken) = {
+            let book = self.book();
+            (book.denied.contains(&(operation, resource.selector.clone())), book.down, book.broken)
+        };
+        assert!(!broken, "secret detail of a bug");
+        if down {
+            return Err(AuthzError::Unavailable("10.0.0.7 refused".into()));
+        }
+        Ok(if denied { Decision::Deny } else { Decision::Allow })
+    }
+
+    async fn list_resources(&self, _: &Principal, _: ResourceKind, _: Operation) -> Result<Scope, AuthzError> {
+        Ok(self.book().scope.clone().map_or(Scope::All, Scope::Only))
+    }
+
+    async fn register(&self, _: &Principal, _: &ResourceRef, _: Option<ResourceRef>) -> Result<(), AuthzError> {
+        Ok(())
+    }
+
+    async fn deregister(&self, _: &Principal, _: &ResourceRef) -> Result<(), AuthzError> {
+        Ok(())
+    }
+
+    async fn grant(&self, _: &Principal, _: Operation, _: &ResourceRef) -> Result<(), AuthzError> {
+        Ok(())
+    }
+
+    async fn revoke(&self, _: &Principal, _: Operation, _: &ResourceRef) -> Result<(), AuthzError> {
+        Ok(())
+    }
+}
+
+/// Takes `Authorization: Bearer <user>` at its word; `down` is an outage.
+struct Bearer;
+
+#[async_trait]
+impl Authenticator for Bearer {
+    async fn authenticate(&self, headers: &CredentialHeaders) -> Result<Option<Principal>, AuthnError> {
+        match headers.get("authorization").and_then(|value| value.strip_prefix("Bearer ")) {
+            None => Err(AuthnError::Refused),
+            Some("down") => Err(AuthnError::Unavailable("no route to 10.0.0.8".into())),
+            Some(user) => Ok(Some(Principal::from_json(json!({"user_id": user})))),
+        }
+    }
+}
+
+/// A dependency that answers as told.
+pub(crate) struct FixedProbe(pub(crate) &'static str, pub(crate) ProbeAnswer);
+
+pub(crate) enum ProbeAnswer {
+    Fine,
+    Broken(&'static str),
+    Silent,
+}
+
+#[async_trait]
+impl Probe for FixedProbe {
+    fn name(&self) -> &'static str {
+        self.0
+    }
+
+    async fn probe(&self) -> Result<(), ProbeError> {
+        match self.1 {
+            ProbeAnswer::Fine => Ok(()),
+            ProbeAnswer::Broken(text) => Err(ProbeError(text.to_owned())),
+            ProbeAnswer::Silent => std::future::pending().await,
+        }
+    }
+}
+
+/// Settings whose probes give up soon.
+pub(crate) fn impatient() -> Settings {
+    Settings { probe_timeout: Duration::from_millis(50), ..Settings::default() }
+}

@@ -1,0 +1,352 @@
+use agentex_domain::ports::{AgentFilter, AgentOrder, AgentRepository, DialTarget, Reregistered, StoreError};
+use agentex_domain::{
+    Agent, AgentId, ApiKeyId, DeploymentId, Direction, JsonObject, PageRequest, Registration, Timestamp,
+};
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::types::Json;
+use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
+
+use crate::agent_row::{AgentRow, agent_columns};
+use crate::api_keys::{ApiKeyRow, read_key};
+use crate::error::{nothing_if_unstorable, retry, store_error};
+use crate::json;
+use crate::labels;
+use crate::ordering::{push_order, push_page, push_scope};
+use crate::store::Pools;
+
+/// All that a call needs: the agent, the URL of its production deployment and its newest internal key.
+macro_rules! dial_target {
+    ($condition:literal) => {
+        concat!(
+            "SELECT ",
+            agent_columns!(),
+            ", NULLIF(d.acp_url, '') AS production_url, k.key_id, k.key_agent_id, k.key_name, k.key_kind, k.key_sealed,
+                    k.key_digest, k.key_created_at
+               FROM agents a
+               LEFT JOIN deployments d ON d.id = a.production_deployment_id
+               LEFT JOIN LATERAL (
+                   SELECT k.id AS key_id, k.agent_id AS key_agent_id, k.name AS key_name,
+                          k.api_key_type::text AS key_kind, k.api_key AS key_sealed, k.api_key_digest AS key_digest,
+                          COALESCE(k.created_at, 'epoch') AS key_created_at
+                     FROM agent_api_keys k
+                    WHERE k.agent_id = a.id AND k.api_key_type = 'INTERNAL'
+                    ORDER BY k.created_at DESC NULLS LAST, k.id DESC
+                    LIMIT 1
+               ) k ON true
+              WHERE ",
+            $condition
+        )
+    };
+}
+
+#[derive(sqlx::FromRow)]
+struct DialRow {
+    #[sqlx(flatten)]
+    agent: AgentRow,
+    production_url: Option<String>,
+    key_id: Option<String>,
+    key_agent_id: Option<String>,
+    key_name: Option<String>,
+    key_kind: Option<String>,
+    key_sealed: Option<String>,
+    key_digest: Option<String>,
+    key_created_at: Option<DateTime<Utc>>,
+}
+
+impl TryFrom<DialRow> for DialTarget {
+    type Error = StoreError;
+
+    fn try_from(row: DialRow) -> Result<Self, StoreError> {
+        let key = match (row.key_id, row.key_agent_id, row.key_name, row.key_kind, row.key_sealed, row.key_created_at) {
+            (Some(id), Some(agent_id), Some(name), Some(kind), Some(sealed), Some(created_at)) => {
+                Some(ApiKeyRow { id, agent_id, name, kind, sealed, digest: row.key_digest, created_at })
+            }
+            _ => None,
+        };
+        Ok(Self {
+            agent: row.agent.try_into()?,
+            production_url: row.production_url,
+            internal_key: key.map(read_key).transpose()?,
+        })
+    }
+}
+
+/// Agents in the table `agents`.
+pub(crate) struct PgAgents {
+    pools: Pools,
+}
+
+impl PgAgents {
+    pub(crate) const fn new(pools: Pools) -> Self {
+        Self { pools }
+    }
+
+    const fn primary(&self) -> &PgPool {
+        &self.pools.primary
+    }
+
+    async fn register_again_once(
+        &self,
+        id: &AgentId,
+        registration: &Registration,
+        always_stamp: bool,
+        at: Timestamp,
+    ) -> Result<Option<Reregistered>, StoreError> {
+        let mut transaction = self.primary().begin().await.map_err(store_error("agent"))?;
+        let Some(mut agent) = lock(&mut transaction, id).await? else { return Ok(None) };
+        let revived = agent.is_deleted();
+        let changed = agent.register_again(registration, always_stamp, at);
+        if changed {
+            save(&mut transaction, &agent).await?;
+            transaction.commit().await.map_err(store_error("agent"))?;
+        }
+        Ok(Some(Reregistered { agent, changed, revived }))
+    }
+
+    async fn revive_once(
+        &self,
+        id: &AgentId,
+        description: &str,
+        metadata: Option<&JsonObject>,
+        at: Timestamp,
+    ) -> Result<Option<Agent>, StoreError> {
+        let mut transaction = self.primary().begin().await.map_err(store_error("agent"))?;
+        let Some(mut agent) = lock(&mut transaction, id).await?.filter(Agent::is_deleted) else { return Ok(None) };
+        agent.revive_as_build(description.to_owned(), metadata.cloned(), at);
+        save(&mut transaction, &agent).await?;
+        transaction.commit().await.map_err(store_error("agent"))?;
+        Ok(Some(agent))
+    }
+
+    /// Two statements, because the second must see a key whose writer held the lock on the agent that the first
+    /// waited for.
+    async fn delete_once(
+        &self,
+        id: &AgentId,
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<Option<Vec<ApiKeyId>>, StoreError> {
+        let mut transaction = self.primary().begin().await.map_err(store_error("agent"))?;
+        let deleted = sqlx::query(
+            "UPDATE agents
+                SET status = 'DELETED', status_reason = $2, updated_at = $3
+              WHERE id = $1 AND status <> 'DELETED'",
+        )
+        .bind(id.as_str())
+        .bind(reason)
+        .bind(at.as_datetime())
+        .execute(&mut *transaction)
+        .await
+        .map_err(store_error("agent"))?;
+        if deleted.rows_affected() == 0 {
+            return Ok(None);
+        }
+        let keys: Vec<String> = sqlx::query_scalar("DELETE FROM agent_api_keys WHERE agent_id = $1 RETURNING id")
+            .bind(id.as_str())
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(store_error("api key"))?;
+        transaction.commit().await.map_err(store_error("agent"))?;
+        Ok(Some(keys.into_iter().map(ApiKeyId::from).collect()))
+    }
+}
+
+#[async_trait]
+impl AgentRepository for PgAgents {
+    #[tracing::instrument(level = "debug", name = "db.agent.insert", skip_all, fields(agent.id = %agent.id))]
+    async fn insert(&self, agent: &Agent) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO agents
+                    (id, name, description, docker_image, status, status_reason, acp_url, acp_type, created_at,
+                     updated_at, registration_metadata, registered_at, agent_input_type, production_deployment_id)
+             VALUES ($1, $2, $3, $4, $5::agentstatus, $6, $7, $8, $9, $10, $11, $12, $13::agentinputtype, $14)",
+        )
+        .bind(agent.id.as_str())
+        .bind(&agent.name)
+        .bind(&agent.description)
+        .bind(&agent.docker_image)
+        .bind(labels::agent_status(agent.status))
+        .bind(&agent.status_reason)
+        .bind(&agent.acp_url)
+        .bind(agent.acp_type.as_str())
+        .bind(agent.created_at.as_datetime())
+        .bind(agent.updated_at.as_datetime())
+        .bind(json::to_column(agent.registration_metadata.as_ref()))
+        .bind(agent.registered_at.map(Timestamp::as_datetime))
+        .bind(agent.agent_input_type.map(labels::input_type))
+        .bind(agent.production_deployment_id.as_ref().map(DeploymentId::as_str))
+        .execute(self.primary())
+        .await
+        .map_err(store_error("agent"))?;
+        Ok(())
+    }
+
+    #[tracing::instrument(level = "debug", name = "db.agent.find", skip_all, fields(agent.id = %id))]
+    async fn find(&self, id: &AgentId) -> Result<Option<Agent>, StoreError> {
+        let row = sqlx::query_as::<_, AgentRow>(concat!(
+            "SELECT ",
+            agent_columns!(),
+            " FROM agents a
+              WHERE a.id = $1"
+        ))
+        .bind(id.as_str())
+        .fetch_optional(self.primary())
+        .await;
+        read_agent(row)
+    }
+
+    #[tracing::instrument(level = "debug", name = "db.agent.find_by_name", skip_all)]
+    async fn find_by_name(&self, name: &str) -> Result<Option<Agent>, StoreError> {
+        let row = sqlx::query_as::<_, AgentRow>(concat!(
+            "SELECT ",
+            agent_columns!(),
+            " FROM agents a
+              WHERE a.name = $1"
+        ))
+        .bind(name)
+        .fetch_optional(self.primary())
+        .await;
+        read_agent(row)
+    }
+
+    #[tracing::instrument(level = "debug", name = "db.agent.dial_target", skip_all, fields(agent.id = %id))]
+    async fn dial_target(&self, id: &AgentId) -> Result<Option<DialTarget>, StoreError> {
+        let row = sqlx::query_as::<_, DialRow>(dial_target!("a.id = $1"))
+            .bind(id.as_str())
+            .fetch_optional(self.primary())
+            .await;
+        nothing_if_unstorable(row).map_err(store_error("agent"))?.map(DialTarget::try_from).transpose()
+    }
+
+    #[tracing::instrument(level = "debug", name = "db.agent.dial_target_by_name", skip_all)]
+    async fn dial_target_by_name(&self, name: &str) -> Result<Option<DialTarget>, StoreError> {
+        let row =
+            sqlx::query_as::<_, DialRow>(dial_target!("a.name = $1")).bind(name).fetch_optional(self.primary()).await;
+        nothing_if_unstorable(row).map_err(store_error("agent"))?.map(DialTarget::try_from).transpose()
+    }
+
+    #[tracing::instrument(level = "debug", name = "db.agent.register_again", skip_all, fields(agent.id = %id))]
+    async fn register_again(
+        &self,
+        id: &AgentId,
+        registration: &Registration,
+        always_stamp: bool,
+        at: Timestamp,
+    ) -> Result<Option<Reregistered>, StoreError> {
+        retry(|| self.register_again_once(id, registration, always_stamp, at)).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "db.agent.revive_as_build", skip_all, fields(agent.id = %id))]
+    async fn revive_as_build(
+        &self,
+        id: &AgentId,
+        description: String,
+        metadata: Option<JsonObject>,
+        at: Timestamp,
+    ) -> Result<Option<Agent>, StoreError> {
+        retry(|| self.revive_once(id, &description, metadata.as_ref(), at)).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "db.agent.delete", skip_all, fields(agent.id = %id))]
+    async fn delete(&self, id: &AgentId, reason: &str, at: Timestamp) -> Result<Option<Vec<ApiKeyId>>, StoreError> {
+        retry(|| self.delete_once(id, reason, at)).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "db.agent.list", skip_all)]
+    async fn list(
+        &self,
+        filter: &AgentFilter,
+        order: AgentOrder,
+        direction: Direction,
+        page: PageRequest,
+    ) -> Result<Vec<Agent>, StoreError> {
+        if filter.scope.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut query = QueryBuilder::<Postgres>::new(concat!(
+            "SELECT ",
+            agent_columns!(),
+            " FROM agents a
+              WHERE a.status <> 'DELETED'"
+        ));
+        push_scope(&mut query, "a.id", &filter.scope);
+        if let Some(task_id) = &filter.task_id {
+            query.push(" AND EXISTS (SELECT 1 FROM task_agents ta WHERE ta.agent_id = a.id AND ta.task_id = ");
+            query.push_bind(task_id.as_str()).push(")");
+        }
+        if let Some(wanted) = &filter.card_metadata {
+            const CARD_METADATA: &str = "a.registration_metadata -> 'agent_card' -> 'metadata'";
+            query.push(format_args!(" AND jsonb_typeof({CARD_METADATA}) = 'object' AND {CARD_METADATA} @> "));
+            query.push_bind(Json(wanted));
+        }
+        push_order(&mut query, sort_columns(order), direction);
+        push_page(&mut query, page);
+        let rows = query.build_query_as::<AgentRow>().fetch_all(&self.pools.reader).await;
+        nothing_if_unstorable(rows).map_err(store_error("agent"))?.into_iter().map(Agent::try_from).collect()
+    }
+}
+
+/// The agent, locked against everyone who would change it. New tasks of the agent may still refer to it meanwhile.
+async fn lock(transaction: &mut PgConnection, id: &AgentId) -> Result<Option<Agent>, StoreError> {
+    let row = sqlx::query_as::<_, AgentRow>(concat!(
+        "SELECT ",
+        agent_columns!(),
+        " FROM agents a
+          WHERE a.id = $1
+            FOR NO KEY UPDATE"
+    ))
+    .bind(id.as_str())
+    .fetch_optional(transaction)
+    .await;
+    read_agent(row)
+}
+
+/// Writes the whole row, which must be locked, and demotes the production deployment, which the row no longer points
+/// to.
+async fn save(transaction: &mut PgConnection, agent: &Agent) -> Result<(), StoreError> {
+    sqlx::query(
+        "WITH demoted AS (
+             UPDATE deployments
+                SET is_production = false
+              WHERE agent_id = $1 AND is_production
+         )
+         UPDATE agents
+            SET name = $2, description = $3, status = $4::agentstatus, status_reason = $5, acp_url = $6,
+                acp_type = $7, updated_at = $8, registration_metadata = $9, registered_at = $10,
+                agent_input_type = $11::agentinputtype, production_deployment_id = $12
+          WHERE id = $1",
+    )
+    .bind(agent.id.as_str())
+    .bind(&agent.name)
+    .bind(&agent.description)
+    .bind(labels::agent_status(agent.status))
+    .bind(&agent.status_reason)
+    .bind(&agent.acp_url)
+    .bind(agent.acp_type.as_str())
+    .bind(agent.updated_at.as_datetime())
+    .bind(json::to_column(agent.registration_metadata.as_ref()))
+    .bind(agent.registered_at.map(Timestamp::as_datetime))
+    .bind(agent.agent_input_type.map(labels::input_type))
+    .bind(agent.production_deployment_id.as_ref().map(DeploymentId::as_str))
+    .execute(transaction)
+    .await
+    .map_err(store_error("agent"))?;
+    Ok(())
+}
+
+fn read_agent(row: Result<Option<AgentRow>, sqlx::Error>) -> Result<Option<Agent>, StoreError> {
+    nothing_if_unstorable(row).map_err(store_error("agent"))?.map(Agent::try_from).transpose()
+}
+
+/// Texts sort bytewise, whatever the locale of the database. A `?` marks a column that may be null.
+const fn sort_columns(order: AgentOrder) -> &'static [&'static str] {
+    match order {
+        AgentOrder::UpdatedAt => &["a.updated_at", "a.created_at", "a.id"],
+        AgentOrder::CreatedAt => &["a.created_at", "a.updated_at", "a.id"],
+        AgentOrder::Id => &["a.id"],
+        AgentOrder::Name => &["a.name COLLATE \"C\"", "a.updated_at", "a.created_at", "a.id"],
+        AgentOrder::Status => &["a.status::text COLLATE \"C\"", "a.updated_at", "a.created_at", "a.id"],
+        AgentOrder::RegisteredAt => &["a.registered_at?", "a.updated_at", "a.created_at", "a.id"],
+    }
+}

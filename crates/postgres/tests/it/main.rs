@@ -1,0 +1,13 @@
+//! The PostgreSQL adapter against a real server: the suite that every store passes, and what only this one can get
+//! wrong.
+
+#![expect(clippy::unwrap_used, reason = "everything here runs inside tests, where a failed unwrap is a failed test")]
+
+mod contract;
+mod database;
+mod errors;
+mod legacy_rows;
+mod migrations;
+mod plans;
+mod races;
+mod schema;

@@ -1,0 +1,54 @@
+//! Rows as they are selected, and how they become entities.
+
+mod agent;
+mod api_key;
+mod deployment;
+mod message;
+mod task;
+
+use agentex_domain::ports::{BoxError, StoreError};
+use agentex_domain::{JsonObject, Timestamp};
+use serde::de::DeserializeOwned;
+
+pub(crate) use agent::{AgentRow, agent_columns};
+pub(crate) use api_key::{ApiKeyRow, api_key_columns};
+pub(crate) use deployment::{DeploymentRow, deployment_columns};
+pub(crate) use message::{MessageRow, message_columns};
+pub(crate) use task::{TaskRow, task_columns};
+
+/// Reads the columns of one row and knows which row to blame.
+struct Reader<'a> {
+    table: &'static str,
+    id: &'a str,
+}
+
+impl Reader<'_> {
+    fn corrupt(&self, source: impl Into<BoxError>) -> StoreError {
+        StoreError::Corrupt { table: self.table, id: self.id.to_owned(), source: source.into() }
+    }
+
+    fn time(&self, micros: i64) -> Result<Timestamp, StoreError> {
+        Timestamp::from_micros(micros).ok_or_else(|| self.corrupt("a time is out of range"))
+    }
+
+    fn optional_time(&self, micros: Option<i64>) -> Result<Option<Timestamp>, StoreError> {
+        micros.map(|micros| self.time(micros)).transpose()
+    }
+
+    fn json<T: DeserializeOwned>(&self, text: &str) -> Result<T, StoreError> {
+        serde_json::from_str(text).map_err(|error| self.corrupt(error))
+    }
+
+    fn optional_object(&self, text: Option<String>) -> Result<Option<JsonObject>, StoreError> {
+        text.map(|text| self.json(&text)).transpose()
+    }
+
+    fn word<T: Copy>(&self, word: &str, known: &[(&str, T)]) -> Result<T, StoreError> {
+        let found = known.iter().find(|(name, _)| *name == word).map(|(_, value)| *value);
+        found.ok_or_else(|| self.corrupt("a column holds an unknown word"))
+    }
+
+    fn optional_word<T: Copy>(&self, word: Option<&str>, known: &[(&str, T)]) -> Result<Option<T>, StoreError> {
+        word.map(|word| self.word(word, known)).transpose()
+    }
+}

@@ -1,0 +1,111 @@
+//! Entities for tests: everything not named by the test has a plain, valid value.
+
+use agentex_domain::{
+    AcpType, Agent, AgentId, AgentName, ApiKey, ApiKeyId, ApiKeyKind, Author, JsonObject, Message, MessageContent,
+    MessageFilter, NewTask, Registration, Style, TaskId, Timestamp,
+};
+use serde_json::Value;
+
+/// A moment `seconds` after a fixed one, with microseconds that do not fit milliseconds.
+#[must_use]
+pub fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(1_735_787_045_123_456 + seconds * 1_000_000).unwrap()
+}
+
+/// The members of a JSON object.
+///
+/// # Panics
+/// When it is another JSON value.
+#[must_use]
+pub fn object(value: Value) -> JsonObject {
+    match value {
+        Value::Object(members) => members,
+        other => panic!("not an object: {other}"),
+    }
+}
+
+/// A registration of an asynchronous agent with this name.
+#[must_use]
+pub fn registration(name: &str) -> Registration {
+    Registration {
+        name: AgentName::parse(name.to_owned()).unwrap(),
+        description: format!("the {name} agent"),
+        acp_url: format!("http://{name}.test:8000"),
+        acp_type: AcpType::Async,
+        agent_input_type: None,
+        metadata: None,
+    }
+}
+
+/// A registered, asynchronous agent with this name, made at [`at`]`(0)`.
+#[must_use]
+pub fn agent(name: &str) -> Agent {
+    registration(name).into_agent(at(0))
+}
+
+/// The internal key of an agent, with a secret and a digest nobody else has.
+#[must_use]
+pub fn internal_key(agent_id: &AgentId) -> ApiKey {
+    let id = ApiKeyId::generate();
+    ApiKey {
+        agent_id: agent_id.clone(),
+        name: "internal".to_owned(),
+        kind: ApiKeyKind::Internal,
+        sealed: format!("sealed-{id}"),
+        digest: Some(format!("digest-{id}")),
+        created_at: at(0),
+        id,
+    }
+}
+
+/// An unnamed task of the agent without parameters, made at [`at`]`(0)`.
+#[must_use]
+pub fn new_task(agent: &Agent) -> NewTask {
+    NewTask {
+        id: TaskId::generate(),
+        agent_id: agent.id.clone(),
+        name: None,
+        params: None,
+        task_metadata: None,
+        created_at: at(0),
+    }
+}
+
+/// The same with a name.
+#[must_use]
+pub fn named_task(agent: &Agent, name: &str) -> NewTask {
+    NewTask { name: Some(name.to_owned()), ..new_task(agent) }
+}
+
+/// A plain text said by the user.
+#[must_use]
+pub fn text(words: &str) -> MessageContent {
+    MessageContent::text(Author::User, words)
+}
+
+/// A JSON document said by the agent.
+///
+/// # Panics
+/// When it is not an object.
+#[must_use]
+pub fn data(value: Value) -> MessageContent {
+    MessageContent::Data { author: Author::Agent, style: Style::default(), data: object(value) }
+}
+
+/// A message of the task without streaming status.
+#[must_use]
+pub fn message(task_id: &TaskId, content: MessageContent, at: Timestamp) -> Message {
+    Message::new(task_id.clone(), content, None, at)
+}
+
+/// A message filter from its JSON form.
+///
+/// # Panics
+/// When it is not a valid filter.
+#[must_use]
+pub fn filter(value: &Value) -> MessageFilter {
+    match MessageFilter::from_json(value) {
+        Ok(filter) => filter,
+        Err(problem) => panic!("{problem}: {value}"),
+    }
+}

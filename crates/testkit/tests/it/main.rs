@@ -1,0 +1,7 @@
+//! The tools themselves, against real services and a real port.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+mod fake_agent;
+mod processes;
+mod services;
