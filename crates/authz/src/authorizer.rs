@@ -9,6 +9,12 @@ pub enum AuthzError {
     /// The permission service could not be reached or did not answer in time.
     #[error("authorization service unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The service answered that it cannot serve right now.
+    #[error("authorization service busy")]
+    Busy(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The service does not accept the principal's own credential any more.
+    #[error("authorization service refused the credential")]
+    Unauthenticated,
     /// The service itself reported that something behind it failed.
     #[error("authorization gateway error")]
     Gateway(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -4,6 +4,7 @@ mod allow_all;
 mod authenticator;
 mod authorizer;
 mod decision;
+pub mod model;
 mod principal;
 mod resource;
 
