@@ -126,8 +126,8 @@ impl Viewer {
         resume_after: Option<Cursor>,
         subscription: Subscription,
     ) -> Result<(), Ended> {
-        let connected = serde_json::json!({"type": "connected", "taskId": self.task_id});
-        self.frame(Bytes::from(connected.to_string())).await?;
+        let connected = format!(r#"{{"type":"connected","taskId":{}}}"#, serde_json::json!(self.task_id));
+        self.frame(Bytes::from(connected)).await?;
         if task.status.is_terminal() {
             self.last = resume_after.unwrap_or_else(Cursor::start);
             return self.replay().await;

@@ -107,7 +107,13 @@ impl Refusal {
                 StoreError::Corrupt { .. } | StoreError::Failed(_) => Self::internal(),
             },
             Error::Authz(error) => match error {
-                AuthzError::Unavailable(_) => Self::message(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE),
+                AuthzError::Unavailable(_) => {
+                    Self::message(StatusCode::SERVICE_UNAVAILABLE, "Service unreachable or timed out")
+                }
+                AuthzError::Busy(_) => Self::message(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE),
+                AuthzError::Unauthenticated => {
+                    Self::message(StatusCode::UNAUTHORIZED, "Unauthorized \u{2013} missing or invalid credentials")
+                }
                 AuthzError::Gateway(_) | AuthzError::Protocol(_) | AuthzError::Refused => {
                     Self::message(StatusCode::BAD_GATEWAY, "Bad gateway")
                 }

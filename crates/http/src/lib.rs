@@ -24,7 +24,6 @@ pub use options::{AllowedOrigins, CorsOptions, HttpOptions, MetricsText};
 ///
 /// Nothing is read from the environment and no listener is opened. Streams end when the token of
 /// [`App::shutdown_token`] is cancelled.
-#[must_use]
 pub fn router(app: Arc<App>, options: HttpOptions) -> Router {
     layers::metrics::describe();
     let mount = routes::all(&options);

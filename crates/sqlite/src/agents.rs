@@ -48,8 +48,8 @@ impl AgentRepository for SqliteAgents {
         let query = sqlx::query(
             r#"
             INSERT INTO agents
-                   (id, name, description, docker_image, status, status_reason, acp_url, acp_type, created_at, updated_at,
-                    registration_metadata, registered_at, agent_input_type, production_deployment_id)
+                   (id, name, description, docker_image, status, status_reason, acp_url, acp_type, created_at,
+                    updated_at, registration_metadata, registered_at, agent_input_type, production_deployment_id)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
             "#,
         );
@@ -241,8 +241,8 @@ async fn find_in(connection: &mut SqliteConnection, id: &AgentId) -> Result<Opti
     row.map(Agent::try_from).transpose()
 }
 
-/// Writes every column of the row and takes `is_production` off its deployment, because both rules that rewrite an agent
-/// drop its production pointer.
+/// Writes every column of the row and takes `is_production` off its deployment, because both rules that rewrite an
+/// agent drop its production pointer.
 async fn replace_and_leave_production(connection: &mut SqliteConnection, agent: &Agent) -> Result<(), StoreError> {
     let query = sqlx::query(
         r#"

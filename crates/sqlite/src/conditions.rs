@@ -12,8 +12,8 @@ use sqlx::{QueryBuilder, Sqlite};
 /// SQLite joins at most 64 tables in one query.
 const LONGEST_JOIN: usize = 60;
 
-/// Adds the condition that the JSON object in `column` contains `wanted`, as PostgreSQL's `jsonb @>` has it: every member
-/// wanted is there and contains its value; every element of a wanted array is contained in some element of the stored
+/// Adds the condition that the JSON object in `column` contains `wanted`, as PostgreSQL's `jsonb @>` has it: every
+/// member wanted is there and contains its value; every element of a wanted array is contained in some element of the stored
 /// one; numbers are equal by value, everything else by type and value. A null column contains nothing.
 pub(crate) fn push_contains(query: &mut QueryBuilder<Sqlite>, column: &'static str, wanted: &JsonObject) {
     let members: Vec<Child<'_>> = members_of(wanted, Match::Contained).collect();
@@ -312,8 +312,8 @@ fn push_count(query: &mut QueryBuilder<Sqlite>, row: usize, kind: Kind, count: u
     }
 }
 
-/// Adds the conditions of `items`, joined; none is true. They are paired up as a balanced tree, because a plain chain is
-/// as deep an expression as it is long.
+/// Adds the conditions of `items`, joined; none is true. They are paired up as a balanced tree, because a plain chain
+/// is as deep an expression as it is long.
 fn push_joined<T>(
     query: &mut QueryBuilder<Sqlite>,
     items: &[T],

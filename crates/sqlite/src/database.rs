@@ -15,8 +15,8 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Begins a transaction that holds the write lock from the start, so that what it reads stays true until it commits.
-    /// Dropping it rolls back.
+    /// Begins a transaction that holds the write lock from the start, so that what it reads stays true until it
+    /// commits. Dropping it rolls back.
     pub(crate) async fn begin(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
         self.writer.begin_with("BEGIN IMMEDIATE").await
     }

@@ -4,7 +4,7 @@
 
 use utoipa::ToSchema;
 
-use super::{one_of, words};
+use super::{choice, words};
 
 words!(MessageAuthor, "MessageAuthor", "Who speaks.", ["user", "agent"]);
 words!(MessageStyle, "MessageStyle", "How a reader shows a content.", ["static", "active"]);
@@ -15,9 +15,10 @@ words!(DataTag, "data", "Tells the variants apart.", ["data"]);
 words!(ToolRequestTag, "tool_request", "Tells the variants apart.", ["tool_request"]);
 words!(ToolResponseTag, "tool_response", "Tells the variants apart.", ["tool_response"]);
 
-one_of!(
+choice!(
     /// What a message says.
     TaskMessageContent,
+    OneOfBuilder,
     "What a message says; `type` tells the variants apart.",
     [TextContent, ReasoningContent, DataContent, ToolRequestContent, ToolResponseContent]
 );

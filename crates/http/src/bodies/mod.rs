@@ -46,15 +46,16 @@ macro_rules! words {
     };
 }
 
-/// Describes a choice between types in the API document.
-macro_rules! one_of {
-    ($(#[$doc:meta])* $name:ident, $description:literal, [$($choice:ty),+ $(,)?]) => {
+/// Describes a choice between types in the API document: `OneOfBuilder` where no value fits two of them, else
+/// `AnyOfBuilder`.
+macro_rules! choice {
+    ($(#[$doc:meta])* $name:ident, $builder:ident, $description:literal, [$($choice:ty),+ $(,)?]) => {
         $(#[$doc])*
         pub(crate) enum $name {}
 
         impl utoipa::PartialSchema for $name {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
-                utoipa::openapi::schema::OneOfBuilder::new()
+                utoipa::openapi::schema::$builder::new()
                     .description(Some($description))
                     $(.item(utoipa::openapi::Ref::from_schema_name(<$choice as utoipa::ToSchema>::name())))+
                     .into()
@@ -78,4 +79,4 @@ macro_rules! one_of {
         }
     };
 }
-pub(crate) use {one_of, words};
+pub(crate) use {choice, words};

@@ -9,7 +9,7 @@ use super::content::TaskMessageContent;
 use super::messages::{TaskMessageBody, content};
 use super::tasks::TaskBody;
 use super::updates::TaskMessageUpdate;
-use super::{one_of, words};
+use super::{choice, words};
 use crate::extract::{IdentifierFields as _, RequestBody};
 
 #[derive(Clone, Copy)]
@@ -142,16 +142,18 @@ fn whole(params: &mut Fields<'_>, text: &str) {
     params.problems().push(Problem { path, text: text.to_owned() });
 }
 
-one_of!(
+choice!(
     /// What a call comes with.
     AgentRPCParams,
+    AnyOfBuilder,
     "What a call comes with, by method.",
     [CreateTaskRequest, CancelTaskRequest, InterruptTaskRequest, SendMessageRequest, SendEventRequest]
 );
 
-one_of!(
+choice!(
     /// What a call answers.
     AgentRPCResult,
+    AnyOfBuilder,
     "What a call answers: messages or, streamed, one step per line for `message/send`; an event for `event/send`; a \
      task for the others.",
     [TaskMessages, TaskMessageUpdate, TaskBody, EventBody]
@@ -312,12 +314,12 @@ impl<'a, T> RpcAnswer<'a, T> {
     }
 }
 
-/// How the document describes [`RpcAnswer`].
+/// The answer to a call, or one line of a streamed answer. Exactly one of `result` and `error` is not null.
 #[derive(ToSchema)]
 #[schema(as = AgentRPCResponse)]
 #[expect(dead_code, reason = "read by the API document, never built")]
 pub(crate) struct RpcAnswerBody {
-    #[schema(inline)]
+    #[schema(inline, required = false)]
     jsonrpc: JsonRpcVersion,
     #[schema(required = true)]
     result: Option<AgentRPCResult>,

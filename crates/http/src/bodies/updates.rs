@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use super::content::{DataTag, TaskMessageContent, TextTag, ToolRequestTag, ToolResponseTag};
 use super::messages::TaskMessageBody;
-use super::{one_of, words};
+use super::{choice, words};
 
 words!(StartTag, "start", "Tells the variants apart.", ["start"]);
 words!(DeltaTag, "delta", "Tells the variants apart.", ["delta"]);
@@ -14,16 +14,18 @@ words!(DoneTag, "done", "Tells the variants apart.", ["done"]);
 words!(ReasoningSummaryTag, "reasoning_summary", "Tells the variants apart.", ["reasoning_summary"]);
 words!(ReasoningContentTag, "reasoning_content", "Tells the variants apart.", ["reasoning_content"]);
 
-one_of!(
+choice!(
     /// One step of a streamed reply.
     TaskMessageUpdate,
+    OneOfBuilder,
     "One step of a streamed reply; `type` tells the variants apart.",
     [StreamTaskMessageStart, StreamTaskMessageDelta, StreamTaskMessageFull, StreamTaskMessageDone]
 );
 
-one_of!(
+choice!(
     /// A fragment of a message.
     TaskMessageDelta,
+    OneOfBuilder,
     "A fragment of a message; `type` tells the variants apart.",
     [TextDelta, DataDelta, ToolRequestDelta, ToolResponseDelta, ReasoningSummaryDelta, ReasoningContentDelta]
 );

@@ -140,3 +140,24 @@ pub(super) fn streaming(response: &mut Response, version: Version) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_three_lines() {
+        let id = Cursor { millis: 5, number: 1 };
+
+        assert_eq!(frame(id, br#"{"type":"done"}"#), "id: 5-1\ndata: {\"type\":\"done\"}\n\n");
+    }
+
+    #[test]
+    fn only_old_versions_of_http_are_told_to_keep_the_connection() {
+        for (version, connection) in [(Version::HTTP_11, Some("keep-alive")), (Version::HTTP_2, None)] {
+            let mut response = Response::default();
+            streaming(&mut response, version);
+            assert_eq!(response.headers().get("connection").map(|value| value.to_str().unwrap()), connection);
+        }
+    }
+}

@@ -94,3 +94,26 @@ async fn a_store_failure_is_no_answer_about_a_key() {
 
     assert!(answer.status.is_server_error(), "{}", answer.status);
 }
+
+/// Every documented route, so that one with a forgotten policy is seen: all ask for credentials but registration, which
+/// pods call before they have any.
+#[tokio::test]
+async fn no_documented_route_is_open_by_accident() {
+    let world = authenticated().await;
+    let document = serde_json::to_value(agentex_http::openapi()).unwrap();
+    let (mut asked, mut open) = (0, Vec::new());
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in item.as_object().unwrap().keys() {
+            let concrete = path.replace(['{', '}'], "");
+            let answer = world.call(&method.to_uppercase(), &concrete, &[], Some("{}")).await;
+            if answer.status == 401 {
+                asked += 1;
+            } else {
+                open.push(format!("{method} {path}"));
+            }
+        }
+    }
+
+    assert_eq!(open, ["post /agents/register"]);
+    assert!(asked > 30, "{asked}");
+}

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentex_authz::AuthzError;
 use agentex_http::HttpOptions;
 use axum::body::Body;
 use axum::http::Request;
@@ -334,17 +335,29 @@ async fn a_denial_is_told_only_to_those_who_may_look() {
     world.delete(&path).await.refused(404, &format!("Item with id '{}' does not exist.", id(&agent)));
 }
 
-/// 48.
+/// 48, and the other ways in which nobody decides.
 #[tokio::test]
-async fn an_authorization_outage_is_no_decision() {
+async fn an_authorization_failure_is_no_decision() {
+    type Outage = fn() -> AuthzError;
     let world = World::new().await;
     let agent = world.agent("a", "sync", "http://a:1").await;
-    world.rules.go_down();
+    let path = format!("/agents/{}", id(&agent));
+    let cases: [(Outage, u16, &str); 6] = [
+        (|| AuthzError::Busy("503".into()), 503, "Service temporarily unavailable"),
+        (|| AuthzError::Unavailable("10.0.0.7 refused".into()), 503, "Service unreachable or timed out"),
+        (|| AuthzError::Gateway("502".into()), 502, "Bad gateway"),
+        (|| AuthzError::Protocol("not JSON".into()), 502, "Bad gateway"),
+        (|| AuthzError::Service("500".into()), 500, "Internal Server Error"),
+        (|| AuthzError::Unauthenticated, 401, "Unauthorized – missing or invalid credentials"),
+    ];
+    for (outage, status, text) in cases {
+        world.rules.fail(outage);
 
-    let answer = world.get(&format!("/agents/{}", id(&agent))).await;
+        let answer = world.get(&path).await;
 
-    answer.refused(503, "Service temporarily unavailable");
-    assert_eq!(answer.header("retry-after"), Some("1"));
+        answer.refused(status, text);
+        assert_eq!(answer.header("retry-after"), (status == 503).then_some("1"));
+    }
 }
 
 /// 49 and 50.

@@ -9,6 +9,7 @@ mod conventions;
 mod cors;
 mod documents;
 mod health;
+mod logs;
 mod messages;
 mod rpc;
 mod streams;

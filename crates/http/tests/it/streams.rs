@@ -4,9 +4,11 @@ use agentex_app::Settings;
 use agentex_domain::TaskId;
 use agentex_domain::ports::EventStream as _;
 use bytes::Bytes;
+use futures::StreamExt as _;
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
-use crate::support::{Setup, World, id};
+use crate::support::{Setup, World, id, request};
 
 fn stream_of(task: &Value) -> String {
     format!("/tasks/{}/stream", id(task))
@@ -48,22 +50,23 @@ async fn a_keepalive_is_a_comment_and_nothing_else() {
     let settings = Settings { stream_keepalive: Duration::from_millis(20), ..Settings::default() };
     let world = World::with(Setup { settings, ..Setup::default() }).await;
     let task = world.task("a").await;
-    let client = world.serve().await;
-    let mut events = client.events(&stream_of(&task)).await;
-    events.next().await.unwrap();
+    let response = world.router().oneshot(request("GET", &stream_of(&task), &[], None)).await.unwrap();
+    let mut blocks = response.into_body().into_data_stream();
+    blocks.next().await.unwrap().unwrap();
 
-    // Published by another task, so that at least one keepalive lies between.
-    let streams = std::sync::Arc::clone(&world.streams);
-    let task_id = TaskId::from(id(&task));
-    tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        streams.publish(&task_id, Bytes::from(delta("x").to_string())).await.unwrap();
-    });
-    let frame = events.next().await.unwrap();
+    // Nothing is published before two keepalives have been seen.
+    for _ in 0..2 {
+        assert_eq!(blocks.next().await.unwrap().unwrap(), ":ping\n");
+    }
+    publish(&world, &task, delta("x")).await;
 
-    let raw = String::from_utf8(frame.raw.to_vec()).unwrap();
-    let pings = raw.strip_suffix(&format!("id: {}\ndata: {}\n\n", frame.id.unwrap(), frame.data.unwrap())).unwrap();
-    assert!(!pings.is_empty() && pings.replace(":ping\n", "").is_empty(), "{raw:?}");
+    let event = loop {
+        let block = blocks.next().await.unwrap().unwrap();
+        if block != ":ping\n" {
+            break String::from_utf8(block.to_vec()).unwrap();
+        }
+    };
+    assert!(event.starts_with("id: ") && event.ends_with("}\n\n"), "{event:?}");
 }
 
 /// 8, 10 and 33.

@@ -11,7 +11,7 @@ use agentex_authz::{
     Authenticator, AuthnError, Authorizer, AuthzError, CredentialHeaders, Decision, Operation, Principal, ResourceKind,
     ResourceRef, Scope,
 };
-use agentex_domain::ports::{Probe, ProbeError, Stores};
+use agentex_domain::ports::{Probe, ProbeError};
 use agentex_http::{HttpOptions, router};
 use agentex_inprocess::{InProcessOptions, InProcessStream};
 use agentex_sqlite::{SqliteOptions, SqliteStore};
@@ -31,7 +31,6 @@ pub(crate) struct World {
     pub(crate) app: Arc<App>,
     pub(crate) rules: Rules,
     pub(crate) clock: TestClock,
-    pub(crate) stores: Stores,
     pub(crate) streams: Arc<InProcessStream>,
     pub(crate) store: SqliteStore,
     router: Router,
@@ -59,7 +58,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(SqliteOptions::new(folder.path().join("agentex.db"))).await.unwrap();
         store.migrate().await.unwrap();
-        let (rules, clock, stores) = (Rules::default(), TestClock::default(), store.stores());
+        let (rules, clock) = (Rules::default(), TestClock::default());
         let streams = Arc::new(InProcessStream::new(InProcessOptions {
             clock: Arc::new(clock.clone()),
             ..InProcessOptions::default()
@@ -67,7 +66,7 @@ impl World {
         let authenticator: Arc<dyn Authenticator> =
             if setup.authenticated { Arc::new(Bearer) } else { Arc::new(agentex_authz::NoAuthentication) };
         let ports = Ports {
-            stores: stores.clone(),
+            stores: store.stores(),
             streams: Arc::<InProcessStream>::clone(&streams),
             agent_client: Arc::new(AcpClient::new(AcpOptions::default()).unwrap()),
             authorizer: Arc::new(rules.clone()),
@@ -78,7 +77,7 @@ impl World {
         };
         let app = Arc::new(App::new(ports, setup.settings));
         let router = router(Arc::clone(&app), setup.http);
-        Self { app, rules, clock, stores, streams, store, router, _folder: folder }
+        Self { app, rules, clock, streams, store, router, _folder: folder }
     }
 
     /// The same routes, for a test that adds to them.
@@ -243,7 +242,7 @@ pub(crate) struct Rules(Arc<Mutex<RuleBook>>);
 pub(crate) struct RuleBook {
     denied: HashSet<(Operation, String)>,
     scope: Option<BTreeSet<String>>,
-    down: bool,
+    outage: Option<fn() -> AuthzError>,
     broken: bool,
 }
 
@@ -268,9 +267,9 @@ impl Rules {
         self.book().scope = Some(selectors.iter().map(|selector| (*selector).to_owned()).collect());
     }
 
-    /// Nobody answers.
-    pub(crate) fn go_down(&self) {
-        self.book().down = true;
+    /// Every question ends in this error.
+    pub(crate) fn fail(&self, outage: fn() -> AuthzError) {
+        self.book().outage = Some(outage);
     }
 
     /// Asking makes the server panic.
@@ -282,13 +281,13 @@ impl Rules {
 #[async_trait]
 impl Authorizer for Rules {
     async fn check(&self, _: &Principal, operation: Operation, resource: &ResourceRef) -> Result<Decision, AuthzError> {
-        let (denied, down, broken) = {
+        let (denied, outage, broken) = {
             let book = self.book();
-            (book.denied.contains(&(operation, resource.selector.clone())), book.down, book.broken)
+            (book.denied.contains(&(operation, resource.selector.clone())), book.outage, book.broken)
         };
         assert!(!broken, "secret detail of a bug");
-        if down {
-            return Err(AuthzError::Unavailable("10.0.0.7 refused".into()));
+        if let Some(outage) = outage {
+            return Err(outage());
         }
         Ok(if denied { Decision::Deny } else { Decision::Allow })
     }
