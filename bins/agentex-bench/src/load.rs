@@ -1,0 +1,115 @@
+//! Callers that send one request after the other, as fast as they are answered.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use bytes::Bytes;
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use crate::http::{self, Connection};
+use crate::stats::Round;
+
+/// What one round may take beyond its length before it is given up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The request that callers of an HTTP server repeat.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    pub(crate) request: Bytes,
+    /// Part of every good answer.
+    pub(crate) expected: &'static str,
+}
+
+impl Target {
+    /// Repeats the request on `callers` kept connections for about `length`, from one thread: with several to switch
+    /// between, the load would take more from the server than it has to.
+    pub(crate) async fn round(&self, callers: usize, length: Duration) -> anyhow::Result<Round> {
+        let target = self.clone();
+        on_own_thread(length + PATIENCE, async move {
+            let start = Arc::new(Barrier::new(callers));
+            let mut running = JoinSet::new();
+            for _ in 0..callers {
+                let mut connection = Connection::open(target.address).await?;
+                let (target, start) = (target.clone(), Arc::clone(&start));
+                running.spawn(async move {
+                    start.wait().await;
+                    let began = Instant::now();
+                    let mut latencies = Vec::new();
+                    while began.elapsed() < length {
+                        let sent = Instant::now();
+                        let answer = connection.exchange(&target.request).await?;
+                        latencies.push(sent.elapsed());
+                        let good = http::find(&answer, target.expected.as_bytes()).is_some();
+                        ensure!(good, "an answer is not as expected: {}", http::excerpt(&answer));
+                    }
+                    anyhow::Ok(latencies)
+                });
+            }
+            gather(running).await
+        })
+        .await
+    }
+}
+
+/// A call of something else than an HTTP server.
+pub(crate) type Call = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
+
+/// Repeats `call` in `callers` tasks of this runtime for about `length`.
+pub(crate) async fn round(
+    callers: usize,
+    length: Duration,
+    call: impl Fn() -> Call + Clone + Send + 'static,
+) -> anyhow::Result<Round> {
+    let start = Arc::new(Barrier::new(callers));
+    let mut running = JoinSet::new();
+    for _ in 0..callers {
+        let (call, start) = (call.clone(), Arc::clone(&start));
+        running.spawn(async move {
+            start.wait().await;
+            let began = Instant::now();
+            let mut latencies = Vec::new();
+            while began.elapsed() < length {
+                let sent = Instant::now();
+                call().await?;
+                latencies.push(sent.elapsed());
+            }
+            anyhow::Ok(latencies)
+        });
+    }
+    tokio::time::timeout(length + PATIENCE, gather(running)).await.context("a round did not end")?
+}
+
+async fn gather(mut running: JoinSet<anyhow::Result<Vec<Duration>>>) -> anyhow::Result<Round> {
+    let began = Instant::now();
+    let mut latencies = Vec::new();
+    while let Some(caller) = running.join_next().await {
+        latencies.extend(caller??);
+    }
+    Ok(Round::new(began, latencies))
+}
+
+/// Runs `work` on a new thread with a runtime of its own, for at most `limit`.
+pub(crate) async fn on_own_thread<T: Send + 'static>(
+    limit: Duration,
+    work: impl Future<Output = anyhow::Result<T>> + Send + 'static,
+) -> anyhow::Result<T> {
+    let (done, outcome) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let outcome = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("a runtime cannot be made")
+            .and_then(|runtime| {
+                runtime.block_on(async { tokio::time::timeout(limit, work).await.context("it took too long")? })
+            });
+        // Nobody waits any more when the whole run was given up.
+        let _ = done.send(outcome);
+    });
+    outcome.await.context("a thread of the load ended early")?
+}
