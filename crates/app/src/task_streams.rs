@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,6 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -87,173 +87,192 @@ impl TaskStreams {
         let subscription = watch.streams.subscribe(&id, start).await?;
         let current = watch.stores.tasks.find(&id).await?.ok_or_else(absent)?;
 
-        let (items, receiver) = mpsc::channel(1);
-        let viewer = Viewer { watch, caller: caller.clone(), task_id: id, last: subscription.began_at, items };
-        tokio::spawn(viewer.run(current, resume_after, subscription));
-        Ok(stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|item| (item, receiver)) })
-            .boxed())
+        let viewer = Viewer::new(watch, caller.clone(), current, resume_after, subscription);
+        Ok(stream::unfold(viewer, |mut viewer| async { viewer.next().await.map(|item| (item, viewer)) }).boxed())
     }
 }
 
-/// One watcher. Runs on its own, so that a slow reader holds nothing but itself.
+/// One watcher: works only while it is polled, so that a slow reader holds nothing but itself.
 struct Viewer {
     watch: Arc<Watch>,
     caller: Caller,
     task_id: TaskId,
+    /// The place after which to resume.
     last: Cursor,
-    items: mpsc::Sender<StreamItem>,
+    phase: Phase,
+    /// Items not yet taken.
+    ready: VecDeque<StreamItem>,
+    next_check: Instant,
+    next_ping: Instant,
 }
 
-/// The watcher has gone, or there is nothing more to say.
-struct Ended;
+enum Phase {
+    /// Entries as they come.
+    Live(BoxStream<'static, Delivery>),
+    /// What is retained, then the end.
+    Replaying,
+    Ended,
+}
 
 impl Viewer {
-    async fn run(mut self, task: Task, resume_after: Option<Cursor>, subscription: Subscription) {
-        metrics::counter!("agentex_task_stream_opened_total").increment(1);
-        let active = metrics::gauge!("agentex_task_stream_active");
-        active.increment(1);
-        let outcome = match self.watch(task, resume_after, subscription).await {
-            Err(Ended) if self.items.is_closed() => "client_disconnect",
-            Ok(()) | Err(Ended) => "completed",
-        };
-        active.decrement(1);
-        metrics::counter!("agentex_task_stream_closed_total", "outcome" => outcome).increment(1);
-    }
-
-    async fn watch(
-        &mut self,
+    fn new(
+        watch: Arc<Watch>,
+        caller: Caller,
         task: Task,
         resume_after: Option<Cursor>,
         subscription: Subscription,
-    ) -> Result<(), Ended> {
-        let connected = format!(r#"{{"type":"connected","taskId":{}}}"#, serde_json::json!(self.task_id));
-        self.frame(Bytes::from(connected)).await?;
-        if task.status.is_terminal() {
-            self.last = resume_after.unwrap_or_else(Cursor::start);
-            return self.replay().await;
-        }
-        let mut deliveries = subscription.deliveries;
-        let mut next_check = Instant::now() + self.watch.keepalive;
-        let mut next_ping = next_check;
+    ) -> Self {
+        let (last, phase) = if task.status.is_terminal() {
+            (resume_after.unwrap_or_else(Cursor::start), Phase::Replaying)
+        } else {
+            (subscription.began_at, Phase::Live(subscription.deliveries))
+        };
+        metrics::counter!("agentex_task_stream_opened_total").increment(1);
+        metrics::gauge!("agentex_task_stream_active").increment(1);
+        let due = Instant::now() + watch.keepalive;
+        let mut viewer = Self {
+            watch,
+            caller,
+            last,
+            phase,
+            ready: VecDeque::new(),
+            next_check: due,
+            next_ping: due,
+            task_id: task.id,
+        };
+        let connected = format!(r#"{{"type":"connected","taskId":{}}}"#, serde_json::json!(viewer.task_id));
+        viewer.frame(Bytes::from(connected));
+        viewer
+    }
+
+    /// The next item; `None` when there is nothing more to say.
+    async fn next(&mut self) -> Option<StreamItem> {
         let shutdown = self.watch.shutdown.clone();
-        let items = self.items.clone();
         loop {
-            tokio::select! {
-                biased;
-                () = shutdown.cancelled() => return Ok(()),
-                () = items.closed() => return Err(Ended),
-                delivery = deliveries.next() => {
-                    let Some(delivery) = delivery else { return Ok(()) };
-                    self.deliver(delivery).await?;
-                    next_ping = Instant::now() + self.watch.keepalive;
+            if let Some(item) = self.ready.pop_front() {
+                return Some(item);
+            }
+            match &self.phase {
+                Phase::Ended => return None,
+                Phase::Replaying => self.replay_some().await,
+                Phase::Live(_) => tokio::select! {
+                    biased;
+                    () = shutdown.cancelled() => self.phase = Phase::Ended,
+                    () = self.live() => {}
+                },
+            }
+        }
+    }
+
+    /// Waits for one thing to happen and deals with it.
+    async fn live(&mut self) {
+        let Phase::Live(deliveries) = &mut self.phase else { return };
+        tokio::select! {
+            biased;
+            delivery = deliveries.next() => match delivery {
+                Some(delivery) => {
+                    self.next_ping = Instant::now() + self.watch.keepalive;
+                    self.deliver(delivery).await;
                 }
-                () = tokio::time::sleep_until(next_check.min(next_ping)) => {
-                    let now = Instant::now();
-                    if now >= next_check {
-                        self.check_row().await?;
-                        next_check = now + self.watch.keepalive;
-                    }
-                    if now >= next_ping {
-                        self.send(StreamItem::KeepAlive).await?;
-                        next_ping = now + self.watch.keepalive;
-                    }
+                None => self.phase = Phase::Ended,
+            },
+            () = tokio::time::sleep_until(self.next_check.min(self.next_ping)) => {
+                let now = Instant::now();
+                if now >= self.next_ping {
+                    self.ready.push_back(StreamItem::KeepAlive);
+                    self.next_ping = now + self.watch.keepalive;
+                }
+                if now >= self.next_check {
+                    self.next_check = now + self.watch.keepalive;
+                    self.check_row().await;
                 }
             }
         }
     }
 
-    async fn deliver(&mut self, delivery: Delivery) -> Result<(), Ended> {
+    async fn deliver(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::Entry(entry) => self.entry(&entry).await,
-            Delivery::Gap => self.frame(Bytes::from_static(TRIMMED)).await,
-            Delivery::Interrupted => self.frame(Bytes::from_static(INTERRUPTED)).await,
+            Delivery::Gap => self.frame(Bytes::from_static(TRIMMED)),
+            Delivery::Interrupted => self.frame(Bytes::from_static(INTERRUPTED)),
         }
     }
 
     /// Passes one entry on if it is an event of this task. Agents write entries, so anything may be in them.
-    async fn entry(&mut self, entry: &Entry) -> Result<(), Ended> {
+    async fn entry(&mut self, entry: &Entry) {
         self.last = self.last.max(entry.cursor);
         match verdict(&entry.data, &self.task_id) {
             Verdict::Foreign(why) => {
                 metrics::counter!("agentex_task_stream_skipped_total", "reason" => why).increment(1);
                 tracing::warn!(task.id = %self.task_id, entry = %entry.cursor, why, "stream entry skipped");
-                Ok(())
             }
-            Verdict::Event => self.frame(single_line(&entry.data)).await,
+            Verdict::Event => self.frame(single_line(&entry.data)),
             // An agent could write such an entry too; only the row decides whether the task has really ended.
             Verdict::Terminal => match self.watch.stores.tasks.find(&self.task_id).await {
                 Ok(Some(task)) if !task.status.is_terminal() => {
                     tracing::warn!(task.id = %self.task_id, entry = %entry.cursor, "terminal entry contradicts the row");
-                    Ok(())
                 }
                 Ok(_) => {
-                    self.frame(single_line(&entry.data)).await?;
-                    Err(Ended)
+                    self.frame(single_line(&entry.data));
+                    self.phase = Phase::Ended;
                 }
                 // The row cannot be read: pass the event on and let the next check of the row decide.
-                Err(_) => self.frame(single_line(&entry.data)).await,
+                Err(_) => self.frame(single_line(&entry.data)),
             },
         }
     }
 
     /// Ends the stream when the task has ended unseen, is gone, or may no longer be read by this caller.
-    async fn check_row(&mut self) -> Result<(), Ended> {
-        let ended = match self.watch.stores.tasks.find(&self.task_id).await {
-            Ok(task) => task.is_none_or(|task| task.status.is_terminal()),
-            Err(error) => {
-                tracing::warn!(task.id = %self.task_id, %error, "task of an open stream cannot be read");
-                false
+    async fn check_row(&mut self) {
+        match self.watch.stores.tasks.find(&self.task_id).await {
+            Ok(Some(task)) if !task.status.is_terminal() => {}
+            Ok(_) => {
+                self.phase = Phase::Replaying;
+                return;
             }
-        };
-        if ended {
-            self.replay().await?;
-            return Err(Ended);
+            Err(error) => tracing::warn!(task.id = %self.task_id, %error, "task of an open stream cannot be read"),
         }
         match self.watch.guard.may_read(&self.caller, &ResourceRef::task(self.task_id.as_str())).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Ended),
+            Ok(true) => {}
+            Ok(false) => self.phase = Phase::Ended,
             Err(error) => {
                 tracing::warn!(task.id = %self.task_id, %error, "permission of an open stream cannot be checked");
-                Err(Ended)
+                self.phase = Phase::Ended;
             }
         }
     }
 
-    /// Sends what is retained after the last place, without waiting for more.
-    async fn replay(&mut self) -> Result<(), Ended> {
-        loop {
-            let entries = match self.watch.streams.read(&self.task_id, self.last, REPLAY_BATCH).await {
-                Ok(entries) => entries,
-                Err(error) => {
-                    tracing::warn!(task.id = %self.task_id, %error, "stream cannot be replayed");
-                    return self.frame(Bytes::from_static(INTERRUPTED)).await;
-                }
-            };
-            if entries.is_empty() {
-                return Ok(());
-            }
-            for entry in entries {
-                self.last = self.last.max(entry.cursor);
-                match verdict(&entry.data, &self.task_id) {
-                    Verdict::Event | Verdict::Terminal => self.frame(single_line(&entry.data)).await?,
-                    Verdict::Foreign(_) => {}
+    /// Takes the next part of what is retained after the last place, without waiting for more.
+    async fn replay_some(&mut self) {
+        match self.watch.streams.read(&self.task_id, self.last, REPLAY_BATCH).await {
+            Ok(entries) if entries.is_empty() => self.phase = Phase::Ended,
+            Ok(entries) => {
+                for entry in entries {
+                    self.last = self.last.max(entry.cursor);
+                    match verdict(&entry.data, &self.task_id) {
+                        Verdict::Event | Verdict::Terminal => self.frame(single_line(&entry.data)),
+                        Verdict::Foreign(_) => {}
+                    }
                 }
             }
+            Err(error) => {
+                tracing::warn!(task.id = %self.task_id, %error, "stream cannot be replayed");
+                self.frame(Bytes::from_static(INTERRUPTED));
+                self.phase = Phase::Ended;
+            }
         }
     }
 
-    async fn frame(&mut self, json: Bytes) -> Result<(), Ended> {
-        let id = self.last;
-        self.send(StreamItem::Frame { id, json }).await
+    fn frame(&mut self, json: Bytes) {
+        self.ready.push_back(StreamItem::Frame { id: self.last, json });
     }
+}
 
-    async fn send(&mut self, item: StreamItem) -> Result<(), Ended> {
-        let shutdown = &self.watch.shutdown;
-        tokio::select! {
-            biased;
-            sent = self.items.send(item) => sent.map_err(|_| Ended),
-            () = shutdown.cancelled() => Err(Ended),
-        }
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        metrics::gauge!("agentex_task_stream_active").decrement(1);
+        let outcome = if matches!(self.phase, Phase::Ended) { "completed" } else { "client_disconnect" };
+        metrics::counter!("agentex_task_stream_closed_total", "outcome" => outcome).increment(1);
     }
 }
 

@@ -33,14 +33,26 @@ impl Rpc {
         context: RequestContext,
     ) -> Result<AuthorizedCall, Error> {
         let inner = &self.inner;
-        let dial = match agent {
-            AgentSelector::Id(id) => inner.stores.agents.dial_target(id).await?,
-            AgentSelector::Name(name) => inner.stores.agents.dial_target_by_name(name).await?,
+        // Where both are addressed by id, both rows are read at once.
+        let (dial, task) = match (agent, request.task_id()) {
+            (AgentSelector::Id(agent), Some(task)) => tokio::try_join!(
+                inner.stores.agents.dial_target(agent),
+                inner.stores.tasks.find_for_agent(task, agent),
+            )?,
+            (AgentSelector::Id(agent), None) => (inner.stores.agents.dial_target(agent).await?, None),
+            (AgentSelector::Name(name), task) => {
+                let dial = inner.stores.agents.dial_target_by_name(name).await?;
+                let task = match (&dial, task) {
+                    (Some(dial), Some(task)) => inner.stores.tasks.find_for_agent(task, &dial.agent.id).await?,
+                    _ => None,
+                };
+                (dial, task)
+            }
         };
         let dial = dial.ok_or_else(|| Error::NotFound(agent.absent()))?;
         let resource = ResourceRef::agent(dial.agent.id.as_str());
         let on_agent = Need::on(Operation::Execute, resource, agent.absent());
-        let target = inner.gate(caller, on_agent, &dial, &request).await?;
+        let target = inner.gate(caller, on_agent, &dial, &request, task).await?;
         Ok(AuthorizedCall { caller: caller.clone(), context, dial, target, request })
     }
 }
@@ -52,6 +64,7 @@ impl Inner {
         on_agent: Need,
         dial: &DialTarget,
         request: &RpcRequest,
+        by_id: Option<Task>,
     ) -> Result<Target, Error> {
         let agent_id = &dial.agent.id;
         let (task, operation) = match request {
@@ -69,7 +82,7 @@ impl Inner {
             RpcRequest::CancelTask { task } => (task, Operation::Cancel),
         };
         let found = match task {
-            TaskSelector::Id(id) => self.stores.tasks.find_for_agent(id, agent_id).await?,
+            TaskSelector::Id(_) => by_id,
             TaskSelector::Name(name) => self.linked_by_name(agent_id, name).await?,
         };
         let Some(found) = found.filter(|found| found.status != TaskStatus::Deleted) else {

@@ -102,6 +102,21 @@ impl RpcRequest {
         }
     }
 
+    /// The task the request addresses by id.
+    const fn task_id(&self) -> Option<&TaskId> {
+        match self {
+            Self::SendMessage { task: Some(TaskSelector::Id(id)), .. }
+            | Self::SendEvent { task: TaskSelector::Id(id), .. }
+            | Self::CancelTask { task: TaskSelector::Id(id) }
+            | Self::InterruptTask { task: TaskSelector::Id(id) } => Some(id),
+            Self::CreateTask { .. }
+            | Self::SendMessage { .. }
+            | Self::SendEvent { .. }
+            | Self::CancelTask { .. }
+            | Self::InterruptTask { .. } => None,
+        }
+    }
+
     const fn is_allowed_for(&self, acp_type: AcpType) -> bool {
         match self {
             Self::CreateTask { .. } | Self::InterruptTask { .. } => true,
