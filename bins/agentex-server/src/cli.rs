@@ -3,11 +3,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-const PRECEDENCE: &str = "\
-Every setting can be a flag, an environment variable or a key of the configuration file; flags win over the environment, \
-which wins over the file. docs/configuration.md lists them all.";
-
 /// The agentex control plane: registers agents, keeps their tasks and messages, carries calls and streamed replies.
+///
+/// Every setting can be a flag, an environment variable or a key of the configuration file; flags win over the
+/// environment, which wins over the file. docs/configuration.md lists them all.
 #[derive(Debug, Parser)]
 #[command(
     name = "agentex",
@@ -17,8 +16,7 @@ which wins over the file. docs/configuration.md lists them all.";
 Examples:
   agentex serve                                  everything in one process, data in ./agentex-data
   DATABASE_URL=postgres://… agentex serve        rows in PostgreSQL
-  agentex doctor                                 what would keep the server from working here?",
-    after_long_help = PRECEDENCE
+  agentex doctor                                 what would keep the server from working here?"
 )]
 pub(crate) struct Cli {
     /// Configuration file (TOML) [AGENTEX_CONFIG]
@@ -42,11 +40,13 @@ pub(crate) enum Command {
     /// Run the server
     #[command(
         long_about = "\
-Runs the server until SIGTERM or SIGINT, then drains: readiness turns 503, open streams end, requests in flight finish. A \
+Runs the server until SIGTERM or SIGINT, then drains: readiness turns 503, open streams end, requests in flight finish. A
 second signal ends it at once.
 
-Without DATABASE_URL rows are in a SQLite file in the data folder, without REDIS_URL streams are in memory. The schema is \
-brought up to date first. When it is ready it prints one line with its URL; logs go to standard error.",
+Without DATABASE_URL rows are in a SQLite file in the data folder, without REDIS_URL streams are in memory. The schema is
+brought up to date first. When it is ready it prints one line with its URL; logs go to standard error.
+
+Exit codes: 0 stopped as asked, 1 failed or did not drain in time, 2 the configuration is not usable.",
         after_help = "\
 Examples:
   agentex serve
@@ -55,25 +55,14 @@ Examples:
   DATABASE_URL=postgres://agentex@db/agentex REDIS_URL=redis://cache agentex serve
 
 URLs and secrets have no flags, because other users of the machine can see the arguments of a process; use the environment
-(DATABASE_URL, READ_ONLY_DATABASE_URL, REDIS_URL, AGENTEX_SECRETS_KEY, AGENTEX_API_KEY_PEPPER) or the file.",
-        after_long_help = "\
-Examples:
-  agentex serve
-  agentex serve --port 0 --data-dir /var/lib/agentex
-  agentex serve --config /etc/agentex.toml --validate
-  DATABASE_URL=postgres://agentex@db/agentex REDIS_URL=redis://cache agentex serve
-
-URLs and secrets have no flags, because other users of the machine can see the arguments of a process; use the environment
-(DATABASE_URL, READ_ONLY_DATABASE_URL, REDIS_URL, AGENTEX_SECRETS_KEY, AGENTEX_API_KEY_PEPPER) or the file.
-
-Exit codes: 0 stopped as asked, 1 failed or did not drain in time, 2 the configuration is not usable."
+(DATABASE_URL, READ_ONLY_DATABASE_URL, REDIS_URL, AGENTEX_SECRETS_KEY, AGENTEX_API_KEY_PEPPER) or the file."
     )]
     Serve(Serve),
 
     /// Bring the database schema up to date and exit
     #[command(
         long_about = "\
-Applies the migrations that the database has not seen, and prints how many. Safe to run from several places at once: one \
+Applies the migrations that the database has not seen, and prints how many. Safe to run from several places at once: one
 migrates, the others wait. `agentex serve` does the same before it starts, unless AGENTEX_MIGRATE_ON_START=false.
 
 A database of the public project at its newest revision is adopted as it is.",
@@ -94,7 +83,7 @@ Examples:
     /// Check the configuration and everything it leads to
     #[command(
         long_about = "\
-Checks what the server needs, without starting it: the configuration, the data folder, the store and its schema, Redis, the \
+Checks what the server needs, without starting it: the configuration, the data folder, the store and its schema, Redis, the
 clock, the port. Prints one line per check; exits with 1 when any failed. Changes nothing.",
         after_help = "\
 Examples:

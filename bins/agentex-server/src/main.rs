@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(not(any(feature = "sqlite", feature = "postgres")))]
+compile_error!("a server needs a store: switch the feature `sqlite` or `postgres` on");
+
 mod cli;
 mod commands;
 mod config;

@@ -56,14 +56,12 @@ pub(crate) fn postgres_options(config: &Config) -> anyhow::Result<agentex::postg
     /// What the public project opens beyond its pool size under load.
     const OVERFLOW: u32 = 20;
     match &config.store {
-        Store::Postgres { url, read_only_url, pool_size, allow_unknown_baseline } => {
-            Ok(agentex::postgres::PgOptions {
-                read_only_url: read_only_url.clone(),
-                max_connections: pool_size.saturating_add(OVERFLOW),
-                allow_unknown_baseline: *allow_unknown_baseline,
-                ..agentex::postgres::PgOptions::new(url.as_str())
-            })
-        }
+        Store::Postgres { url, read_only_url, pool_size, allow_unknown_baseline } => Ok(agentex::postgres::PgOptions {
+            read_only_url: read_only_url.clone(),
+            max_connections: pool_size.saturating_add(OVERFLOW),
+            allow_unknown_baseline: *allow_unknown_baseline,
+            ..agentex::postgres::PgOptions::new(url.as_str())
+        }),
         Store::Sqlite { .. } => anyhow::bail!("the configured store is not PostgreSQL"),
     }
 }

@@ -18,8 +18,7 @@ async fn main() -> anyhow::Result<()> {
     let agentex = Agentex::builder().embedded("./agentex-data").build().await?;
 
     // The service's own routes, and the control plane's beside them.
-    let service =
-        Router::new().route("/hello", get(|| async { "hello\n" })).nest("/agents-api", agentex.router());
+    let service = Router::new().route("/hello", get(|| async { "hello\n" })).nest("/agents-api", agentex.router());
 
     let listener = TcpListener::bind("127.0.0.1:3000").await?;
     println!("listening on http://{}", listener.local_addr()?);

@@ -47,10 +47,9 @@ impl OpenStore {
     pub(crate) async fn migrate(&self) -> Result<u32, BuildError> {
         match self {
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(store) => store
-                .migrate()
-                .await
-                .map_err(|source| BuildError::Migration { store: "SQLite", source: source.into() }),
+            Self::Sqlite(store) => {
+                store.migrate().await.map_err(|source| BuildError::Migration { store: "SQLite", source: source.into() })
+            }
             #[cfg(feature = "postgres")]
             Self::Postgres(store) => store
                 .migrate()

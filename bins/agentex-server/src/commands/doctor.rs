@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use agentex::domain::ports::{Probe, StoreError, Stores};
+use agentex::domain::ports::{StoreError, Stores};
 use agentex::domain::{AgentId, MessageId, TaskId};
 use anyhow::Context as _;
 use tokio::net::TcpListener;
@@ -126,6 +126,7 @@ async fn schema(stores: &Stores) -> anyhow::Result<String> {
 
 #[cfg(feature = "redis")]
 async fn redis(config: &Config) -> anyhow::Result<String> {
+    use agentex::domain::ports::Probe as _;
     let options = wire::redis_options(config).context("Redis is not configured")?;
     agentex::redis::RedisStream::connect(options)?.probe().await?;
     Ok("answers".to_owned())

@@ -77,14 +77,14 @@ impl Kind {
             Self::Seconds { zero: false } => "a number of seconds above 0".to_owned(),
             Self::List => "texts separated by commas".to_owned(),
             Self::OneOf(texts) => texts.join("/"),
-            Self::DatabaseUrl => {
-                "postgres://…, postgresql://…, postgresql+asyncpg://… or sqlite://PATH".to_owned()
-            }
+            Self::DatabaseUrl => "postgres://…, postgresql://…, postgresql+asyncpg://… or sqlite://PATH".to_owned(),
             Self::PostgresUrl => "postgres://…, postgresql://… or postgresql+asyncpg://…".to_owned(),
             Self::RedisUrl => "redis://… or rediss://…".to_owned(),
             Self::Address => "an address with a port, such as 127.0.0.1:9090".to_owned(),
             Self::SecretsKey => "32 bytes, as 64 hexadecimal digits or base64".to_owned(),
-            Self::LogFilter => "a level (error/warn/info/debug/trace) or directives such as info,agentex=debug".to_owned(),
+            Self::LogFilter => {
+                "a level (error/warn/info/debug/trace) or directives such as info,agentex=debug".to_owned()
+            }
         }
     }
 }

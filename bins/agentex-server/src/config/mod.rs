@@ -51,6 +51,7 @@ pub(crate) enum Store {
     /// In this file.
     Sqlite { file: PathBuf },
     /// In this database.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "such a configuration is refused"))]
     Postgres { url: String, read_only_url: Option<String>, pool_size: u32, allow_unknown_baseline: bool },
 }
 
@@ -62,6 +63,7 @@ pub(crate) struct Streams {
 }
 
 /// How to reach Redis.
+#[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "such a configuration is refused"))]
 pub(crate) struct Redis {
     pub(crate) url: String,
     pub(crate) connection_timeout: Duration,
@@ -294,8 +296,11 @@ impl Values {
 
     fn http(&self) -> HttpOptions {
         let origins = self.list("ALLOWED_ORIGINS");
-        let allowed_origins =
-            if origins.iter().any(|origin| origin == "*") { AllowedOrigins::Any } else { AllowedOrigins::Only(origins) };
+        let allowed_origins = if origins.iter().any(|origin| origin == "*") {
+            AllowedOrigins::Any
+        } else {
+            AllowedOrigins::Only(origins)
+        };
         HttpOptions {
             cors: CorsOptions { allowed_origins },
             max_body_bytes: self.number("AGENTEX_MAX_BODY_BYTES"),
@@ -329,10 +334,7 @@ impl Values {
         Logs {
             filter: self.text("RUST_LOG").unwrap_or("info").to_owned(),
             json: self.text("AGENTEX_LOG_FORMAT").map(|format| format == "json").or(development.then_some(false)),
-            labels: labels
-                .into_iter()
-                .filter_map(|(label, name)| Some((label, self.text(name)?.to_owned())))
-                .collect(),
+            labels: labels.into_iter().filter_map(|(label, name)| Some((label, self.text(name)?.to_owned()))).collect(),
         }
     }
 

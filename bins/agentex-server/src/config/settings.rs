@@ -193,7 +193,7 @@ pub(crate) const GROUPS: &[(&str, &[Setting])] = &[
                 "Only `postgres`: the relational store, whichever it is. `mongodb` stops the start.",
             ),
             active("TASK_MESSAGE_STORAGE_PHASE", "", PHASE, "postgres", "Like `TASK_STATE_STORAGE_PHASE`."),
-            accepted("MONGODB_URI", Kind::Text, "", MONGODB),
+            active("MONGODB_URI", "", Kind::Text, "", "Accepted with a warning: nothing is kept in MongoDB."),
             accepted("MONGODB_DATABASE_NAME", Kind::Text, "agentex", MONGODB),
             accepted("MONGODB_MAX_POOL_SIZE", COUNT, "50", MONGODB),
             accepted("MONGODB_MIN_POOL_SIZE", COUNT, "5", MONGODB),

@@ -137,10 +137,7 @@ fn dot_env(file: &Path, problems: &mut Vec<Problem>) -> BTreeMap<String, String>
 }
 
 fn unquoted(value: &str) -> &str {
-    ['"', '\'']
-        .into_iter()
-        .find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote))
-        .unwrap_or(value)
+    ['"', '\''].into_iter().find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote)).unwrap_or(value)
 }
 
 /// Reads the settings of a TOML file as text, by key. Keys that no setting has are problems.

@@ -147,10 +147,7 @@ fn a_bad_boolean_or_number_names_its_variable_and_what_is_allowed() {
         "ENABLE_HEALTH_CHECK_WORKFLOW: expected true/false/1/0"
     );
     assert_eq!(problem(&[("HTTPX_READ_TIMEOUT", "abc")]), "HTTPX_READ_TIMEOUT: expected a number of seconds above 0");
-    assert_eq!(
-        problems(&flags(&[("port", "70000")])),
-        ["--port: expected a whole number from 0 to 65535"]
-    );
+    assert_eq!(problems(&flags(&[("port", "70000")])), ["--port: expected a whole number from 0 to 65535"]);
     good(&environment(&[("RETENTION_CLEANUP_DRY_RUN", "True")]));
 }
 
@@ -180,8 +177,7 @@ fn only_disabled_authorization_can_be_asked_for() {
 fn an_open_server_is_reachable_from_outside_only_when_asked_for() {
     for host in ["0.0.0.0", "::", "192.168.1.2", "example.org"] {
         assert!(problem(&[("AGENTEX_LISTEN_HOST", host)]).contains("--allow-unauthenticated"), "{host}");
-        let config =
-            good(&environment(&[("AGENTEX_LISTEN_HOST", host), ("AGENTEX_ALLOW_UNAUTHENTICATED", "true")]));
+        let config = good(&environment(&[("AGENTEX_LISTEN_HOST", host), ("AGENTEX_ALLOW_UNAUTHENTICATED", "true")]));
         assert_eq!(config.metrics, Metrics::Off, "metrics stay private unless asked for");
     }
     for host in ["127.0.0.1", "127.0.0.9", "::1", "localhost"] {

@@ -217,7 +217,9 @@ impl Fields {
 impl Visit for Fields {
     fn record_f64(&mut self, field: &Field, value: f64) {
         // JSON has no infinity.
-        self.set(field, || if value.is_finite() { Value::Bare(value.to_string()) } else { Value::Text(value.to_string()) });
+        self.set(field, || {
+            if value.is_finite() { Value::Bare(value.to_string()) } else { Value::Text(value.to_string()) }
+        });
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
@@ -297,7 +299,10 @@ mod tests {
         });
 
         assert_eq!(line["message"], "done");
-        assert_eq!((&line["level"], &line["request_id"], &line["route"]), (&json!("INFO"), &json!("abc"), &json!("inner")));
+        assert_eq!(
+            (&line["level"], &line["request_id"], &line["route"]),
+            (&json!("INFO"), &json!("abc"), &json!("inner"))
+        );
         assert_eq!((&line["ms"], &line["ok"], &line["dd.service"]), (&json!(5), &json!(true), &json!("agentex")));
         assert_eq!((&line["field_name"], line["name"].as_str().unwrap().starts_with("agentex")), (&json!("n"), true));
         assert!(line["time"].as_str().unwrap().ends_with('Z') && line["lineno"].is_u64());

@@ -3,17 +3,8 @@ use std::borrow::Cow;
 const HIDDEN: &str = "[REDACTED]";
 
 /// Parts of names whose values are secret.
-const NAMES: [&str; 9] = [
-    "apikey",
-    "api_key",
-    "api-key",
-    "cookie",
-    "password",
-    "secret",
-    "token",
-    "authorization",
-    "acting-user",
-];
+const NAMES: [&str; 9] =
+    ["apikey", "api_key", "api-key", "cookie", "password", "secret", "token", "authorization", "acting-user"];
 const SCHEMES: [&str; 4] = ["bearer", "basic", "digest", "token"];
 
 /// Whether the value of something called `name` is kept out of logs.
@@ -54,8 +45,10 @@ pub(crate) fn redact(text: &str) -> Cow<'_, str> {
 /// The next value that belongs to a secret name, at or after `from`.
 fn next_secret(text: &str, lower: &str, mut from: usize) -> Option<(usize, usize)> {
     loop {
-        let (at, name) =
-            NAMES.iter().filter_map(|name| Some((from + lower[from..].find(name)?, *name))).min_by_key(|(at, _)| *at)?;
+        let (at, name) = NAMES
+            .iter()
+            .filter_map(|name| Some((from + lower[from..].find(name)?, *name)))
+            .min_by_key(|(at, _)| *at)?;
         from = at + name.len();
         if let Some(value) = value_after(text, lower, from, name) {
             return Some(value);
@@ -90,8 +83,11 @@ fn value_after(text: &str, lower: &str, end: usize, name: &str) -> Option<(usize
         }
     }
     // A cookie header goes on after blanks and semicolons.
-    let ends: fn(char) -> bool =
-        if name == "cookie" { |c| c == '\n' } else { |c: char| c.is_whitespace() || matches!(c, ',' | ';' | '&' | '}' | ')') };
+    let ends: fn(char) -> bool = if name == "cookie" {
+        |c| c == '\n'
+    } else {
+        |c: char| c.is_whitespace() || matches!(c, ',' | ';' | '&' | '}' | ')')
+    };
     let length = text[start..].find(ends).unwrap_or(text.len() - start);
     (length > 0).then_some((start, start + length))
 }
@@ -117,7 +113,8 @@ fn credentials(text: &str) -> Vec<(usize, usize)> {
     text.match_indices(SCHEME)
         .filter_map(|(at, _)| {
             let start = at + SCHEME.len();
-            let authority = text[start..].split(|c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"')).next()?;
+            let authority =
+                text[start..].split(|c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"')).next()?;
             Some((start, start + authority.rfind('@')?))
         })
         .filter(|(start, end)| end > start)
@@ -161,14 +158,18 @@ mod tests {
 
     #[test]
     fn other_text_is_left_alone() {
-        for text in ["a token was refused", "the password is wrong", "secret", "secret=", "token:", "key: value", "é://"] {
+        for text in
+            ["a token was refused", "the password is wrong", "secret", "secret=", "token:", "key: value", "é://"]
+        {
             assert!(matches!(redact(text), Cow::Borrowed(_)), "{text}");
         }
     }
 
     #[test]
     fn secret_names_are_recognised_in_any_case_and_anywhere() {
-        assert!(["X-Api-Key", "apikey", "max_tokens", "Set-Cookie", "x-acting-user-id"].iter().all(|name| is_secret(name)));
+        assert!(
+            ["X-Api-Key", "apikey", "max_tokens", "Set-Cookie", "x-acting-user-id"].iter().all(|name| is_secret(name))
+        );
         assert!(!is_secret("request_id") && !is_secret("key"));
     }
 }

@@ -9,9 +9,12 @@ use crate::program::{Folder, run, serve};
 
 #[test]
 fn help_of_every_command_teaches_by_example_and_names_its_variables() {
-    for (command, variable) in
-        [("serve", "AGENTEX_LISTEN_PORT"), ("migrate", "DATABASE_URL"), ("doctor", "REDIS_URL"), ("openapi", "AGENTEX_CONFIG")]
-    {
+    for (command, variable) in [
+        ("serve", "AGENTEX_LISTEN_PORT"),
+        ("migrate", "DATABASE_URL"),
+        ("doctor", "REDIS_URL"),
+        ("openapi", "AGENTEX_CONFIG"),
+    ] {
         let help = run(&[command, "--help"], &[]);
         assert_eq!(help.code, 0);
         assert!(help.out.contains(&format!("agentex {command}")) && help.out.contains("Example"), "{}", help.out);
@@ -36,7 +39,11 @@ fn a_good_configuration_is_validated_without_opening_anything() {
 
     let validated = run(
         &["serve", "--validate", "--config", &file, "--data-dir", &data],
-        &[("REDIS_URL", "redis://nowhere.invalid"), ("RETENTION_CLEANUP_DRY_RUN", "True"), ("TEMPORAL_ADDRESS", "false")],
+        &[
+            ("REDIS_URL", "redis://nowhere.invalid"),
+            ("RETENTION_CLEANUP_DRY_RUN", "True"),
+            ("TEMPORAL_ADDRESS", "false"),
+        ],
     );
 
     assert_eq!((validated.code, validated.out.as_str(), validated.err.as_str()), (0, "configuration ok\n", ""));
@@ -52,7 +59,11 @@ fn everything_wrong_with_a_configuration_is_listed_at_once_without_values() {
         let arguments = [&["serve", "--config", &file, "--port", "s3cret", "--host", "0.0.0.0"], validate].concat();
         let refused = run(
             &arguments,
-            &[("ENABLE_HEALTH_CHECK_WORKFLOW", "s3cret"), ("DATABASE_URL", "http://s3cret"), ("AGENTEX_SECRETS_KEY", "s3cret")],
+            &[
+                ("ENABLE_HEALTH_CHECK_WORKFLOW", "s3cret"),
+                ("DATABASE_URL", "http://s3cret"),
+                ("AGENTEX_SECRETS_KEY", "s3cret"),
+            ],
         );
 
         assert_eq!((refused.code, refused.out.as_str()), (2, ""));
@@ -108,7 +119,11 @@ fn a_taken_port_is_one_clear_line() {
 
     assert_eq!((refused.code, refused.out.as_str()), (1, ""));
     assert_eq!(refused.err.lines().count(), 1, "{}", refused.err);
-    assert!(refused.err.contains(&format!("127.0.0.1 port {port}")) && refused.err.contains("in use"), "{}", refused.err);
+    assert!(
+        refused.err.contains(&format!("127.0.0.1 port {port}")) && refused.err.contains("in use"),
+        "{}",
+        refused.err
+    );
     assert!(!Path::new(&folder.data()).exists(), "nothing is touched before the port is ours");
 }
 
@@ -147,7 +162,11 @@ async fn the_doctor_finds_a_fresh_folder_healthy_and_leaves_it_alone() {
 
     assert_eq!(fresh.code, 0, "{fresh:?}");
     for check in ["configuration", "data folder", "store", "clock", "port"] {
-        assert!(fresh.out.lines().any(|line| line.starts_with(&format!("ok    {check}: "))), "{check} in {}", fresh.out);
+        assert!(
+            fresh.out.lines().any(|line| line.starts_with(&format!("ok    {check}: "))),
+            "{check} in {}",
+            fresh.out
+        );
     }
     assert!(!Path::new(&data).exists());
 

@@ -1,5 +1,7 @@
 //! The real program, from outside.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap in a test, or what tests share, is a failed test")]
+
 mod commands;
 mod postgres;
 mod program;

@@ -15,7 +15,11 @@ async fn the_urls_pick_postgresql_and_redis() {
 
     let mut server = serve_with(&folder, &[], &environment).await;
 
-    assert!(server.output().contains("(store: postgres, streams: redis, authorization: disabled)"), "{}", server.output());
+    assert!(
+        server.output().contains("(store: postgres, streams: redis, authorization: disabled)"),
+        "{}",
+        server.output()
+    );
     let ready = HttpClient::new(server.url()).get("/readyz").await.expect(200);
     let healthy = json!({ "healthy": true });
     assert_eq!(ready["checks"], json!({ "postgres": healthy, "redis": healthy }));

@@ -57,7 +57,18 @@ pub(crate) async fn serve(folder: &Folder, more: &[&str]) -> ServerProcess {
 pub(crate) async fn serve_with(folder: &Folder, more: &[&str], environment: &[(&str, &str)]) -> ServerProcess {
     let data = folder.data();
     let arguments = ["serve", "--port", "0", "--data-dir", &data].into_iter().chain(more.iter().copied());
-    ServerProcess::start(PROGRAM, arguments, environment.iter().copied()).await
+    // The environment of the test is passed on, so what could be set in it is unset.
+    let unset = [
+        "DATABASE_URL",
+        "REDIS_URL",
+        "RUST_LOG",
+        "ENVIRONMENT",
+        "AGENTEX_CONFIG",
+        "AGENTEX_AUTH_URL",
+        "AGENTEX_SECRETS_KEY",
+    ];
+    let environment = unset.map(|name| (name, "")).into_iter().chain(environment.iter().copied());
+    ServerProcess::start(PROGRAM, arguments, environment).await
 }
 
 /// Registers `agent` as a synchronous agent and gives its registration.

@@ -33,7 +33,8 @@ async fn a_ready_server_says_where_in_one_line_and_is_healthy() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn running_without_authorization_is_logged_loudly_and_once() {
-    let server = serve(&Folder::new(), &["--log-format=json"]).await;
+    let folder = Folder::new();
+    let server = serve(&folder, &["--log-format=json"]).await;
 
     let line = server.wrote("authorization is disabled", SOON).await;
 
@@ -43,7 +44,8 @@ async fn running_without_authorization_is_logged_loudly_and_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_are_logged_as_json_with_the_id_that_the_caller_gets_back() {
-    let server = serve(&Folder::new(), &["--log-format", "json"]).await;
+    let folder = Folder::new();
+    let server = serve(&folder, &["--log-format", "json"]).await;
     let client = HttpClient::new(server.url()).with_header("x-request-id", "my-request-7");
 
     let answer = client.get("/agents?page_number=1&api_key=s3cret").await;
@@ -51,13 +53,17 @@ async fn requests_are_logged_as_json_with_the_id_that_the_caller_gets_back() {
     assert_eq!(answer.header("x-request-id"), Some("my-request-7"));
     let line = server.wrote("my-request-7", SOON).await;
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-    assert_eq!((&line["route"], &line["status"], &line["message"]), (&json!("/agents"), &json!(200), &json!("request")));
+    assert_eq!(
+        (&line["route"], &line["status"], &line["message"]),
+        (&json!("/agents"), &json!(200), &json!("request"))
+    );
     assert!(!server.output().contains("s3cret"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_are_beside_the_api_on_loopback_unless_switched_off() {
-    let on = serve(&Folder::new(), &[]).await;
+    let folder = Folder::new();
+    let on = serve(&folder, &[]).await;
     let client = HttpClient::new(on.url());
     let _ = client.get("/agents").await.expect(200);
 
@@ -67,13 +73,15 @@ async fn metrics_are_beside_the_api_on_loopback_unless_switched_off() {
     assert!(text.contains("# TYPE agentex_http_request_seconds histogram"), "{text}");
     assert!(text.contains(r#"le="0.005""#) && text.contains(r#"route="/agents""#), "{text}");
 
-    let off = serve(&Folder::new(), &["--metrics=false"]).await;
+    let folder = Folder::new();
+    let off = serve(&folder, &["--metrics=false"]).await;
     assert_eq!(HttpClient::new(off.url()).get("/metrics").await.status, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_can_have_a_listener_of_their_own() {
-    let server = serve(&Folder::new(), &["--metrics-listen", "127.0.0.1:0", "--log-format=json"]).await;
+    let folder = Folder::new();
+    let server = serve(&folder, &["--metrics-listen", "127.0.0.1:0", "--log-format=json"]).await;
     let line: serde_json::Value = serde_json::from_str(&server.wrote("serving metrics", SOON).await).unwrap();
     let base = line["url"].as_str().unwrap().strip_suffix("/metrics").unwrap();
 

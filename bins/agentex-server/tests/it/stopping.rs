@@ -16,8 +16,10 @@ fn message(task: &str) -> Value {
     call("message/send", &json!({ "task_id": task, "content": content }))
 }
 
-fn reply() -> Value {
-    json!([{ "type": "text", "author": "agent", "content": "hello yourself" }])
+/// What it answers once the gate is open.
+fn reply(gate: &Gate) -> Reply {
+    let content = json!({ "type": "text", "author": "agent", "content": "hello yourself" });
+    Reply::updates([json!({ "type": "full", "index": 0, "content": content })]).after(gate)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,7 +45,7 @@ async fn a_stop_turns_readiness_off_at_once_and_lets_requests_finish() {
     let folder = Folder::new();
     let agent = FakeAgent::start().await;
     let gate = Gate::closed();
-    agent.on("message/send", Reply::result(reply()).after(&gate));
+    agent.on("message/send", reply(&gate));
     let mut server = serve(&folder, &[]).await;
     let client = HttpClient::new(server.url());
     register(&client, &agent).await;
@@ -63,7 +65,7 @@ async fn a_stop_turns_readiness_off_at_once_and_lets_requests_finish() {
     gate.open();
     let answered = asking.await.unwrap();
     assert_eq!(answered.status, 200, "{}", answered.text());
-    assert!(answered.json()["error"].is_null(), "{}", answered.text());
+    assert_eq!(answered.json()["result"][0]["content"]["content"], "hello yourself", "{}", answered.text());
     assert_eq!(server.exit_code().await, Some(0));
 }
 
@@ -93,7 +95,7 @@ async fn busy(arguments: &[&str]) -> (Folder, agentex_testkit::server_process::S
     let folder = Folder::new();
     let agent = FakeAgent::start().await;
     let gate = Gate::closed();
-    agent.on("message/send", Reply::result(reply()).after(&gate));
+    agent.on("message/send", reply(&gate));
     let server = serve(&folder, arguments).await;
     let client = HttpClient::new(server.url());
     register(&client, &agent).await;

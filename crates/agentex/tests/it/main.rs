@@ -1,5 +1,7 @@
 //! The facade as an embedder uses it.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap in a test, or what tests share, is a failed test")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,10 +63,7 @@ async fn draining_closes_the_store_and_lets_the_next_one_in() {
     let url = serve(first.router()).await;
     let agent = FakeAgent::start().await;
     let registered = register(&HttpClient::new(url.as_str()), &agent).await;
-    assert!(matches!(
-        Agentex::builder().embedded(folder.path()).build().await,
-        Err(BuildError::InUse { .. })
-    ));
+    assert!(matches!(Agentex::builder().embedded(folder.path()).build().await, Err(BuildError::InUse { .. })));
 
     first.worker().drained(Duration::from_secs(10)).await.unwrap();
 
