@@ -4,9 +4,11 @@ mod allow_all;
 mod authenticator;
 mod authorizer;
 mod decision;
+pub mod local;
 pub mod model;
 mod principal;
 mod resource;
+pub mod wrap;
 
 pub use allow_all::AllowAll;
 #[cfg(any(test, feature = "mock"))]

@@ -13,6 +13,7 @@ mod messages;
 mod migrate;
 mod options;
 mod ordering;
+mod relationships;
 mod store;
 mod tasks;
 

@@ -47,7 +47,7 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 3] = [
+const MIGRATIONS: [Migration; 4] = [
     Migration {
         version: BASELINE,
         name: "baseline",
@@ -58,6 +58,11 @@ const MIGRATIONS: [Migration; 3] = [
         version: 3,
         name: "product_indexes",
         sql: include_str!("../../../migrations/postgres/0003_product_indexes.sql"),
+    },
+    Migration {
+        version: 4,
+        name: "relationships",
+        sql: include_str!("../../../migrations/postgres/0004_relationships.sql"),
     },
 ];
 const BASELINE: i32 = 1;
@@ -290,7 +295,7 @@ mod tests {
     fn versions_rise_without_gaps() {
         let versions: Vec<i32> = MIGRATIONS.iter().map(|migration| migration.version).collect();
 
-        assert_eq!(versions, [1, 2, 3]);
+        assert_eq!(versions, [1, 2, 3, 4]);
     }
 
     #[test]

@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentex_authz::local::RelationshipStore;
 use agentex_domain::ports::{Probe, ProbeError, StoreError, Stores};
 use async_trait::async_trait;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -15,6 +16,7 @@ use crate::events::PgEvents;
 use crate::messages::PgMessages;
 use crate::migrate::{self, MigrateError};
 use crate::options::PgOptions;
+use crate::relationships::PgRelationships;
 use crate::tasks::PgTasks;
 
 /// A connection idle for longer than this is asked whether it is alive before it is used; younger ones are trusted,
@@ -76,6 +78,12 @@ impl PgStore {
             events: Arc::new(PgEvents::new(self.pools.primary.clone())),
             probe: Arc::new(PgProbe { pool: self.pools.primary.clone() }),
         }
+    }
+
+    /// The relationships of embedded authorization, kept in this database.
+    #[must_use]
+    pub fn relationships(&self) -> Arc<dyn RelationshipStore> {
+        Arc::new(PgRelationships::new(self.pools.primary.clone()))
     }
 
     /// Closes every connection once the statement on it is done; calls made later are answered

@@ -9,6 +9,7 @@ mod error;
 mod events;
 mod messages;
 mod probe;
+mod relationships;
 mod rows;
 mod store;
 mod tasks;

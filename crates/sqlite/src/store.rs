@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use agentex_authz::local::RelationshipStore;
 use agentex_domain::ports::{StoreError, Stores};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
@@ -14,6 +15,7 @@ use crate::error::{is_busy, store_error, unavailable};
 use crate::events::SqliteEvents;
 use crate::messages::SqliteMessages;
 use crate::probe::SqliteProbe;
+use crate::relationships::SqliteRelationships;
 use crate::tasks::SqliteTasks;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
@@ -109,6 +111,12 @@ impl SqliteStore {
             events: Arc::new(SqliteEvents { database: database() }),
             probe: Arc::new(SqliteProbe { database: database() }),
         }
+    }
+
+    /// The relationships of embedded authorization, kept in this file.
+    #[must_use]
+    pub fn relationships(&self) -> Arc<dyn RelationshipStore> {
+        Arc::new(SqliteRelationships { database: self.database.clone() })
     }
 
     /// Waits for running statements and closes every connection. The writer goes last: it is the one that may fold the

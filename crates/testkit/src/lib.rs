@@ -5,6 +5,7 @@ pub mod build;
 pub mod clock;
 pub mod contract;
 pub mod fake_agent;
+pub mod fake_provider;
 pub mod http_client;
 pub mod server_process;
 pub mod services;

@@ -1,11 +1,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::graph::{Graph, Object};
-use super::schema::{Expression, Schema};
+use super::graph::{Graph, Object, Relationship, Subject};
+use super::schema::{Expression, Schema, SubjectForm};
 
 /// How deep a check may go before it is refused; a model with deeper nesting than this has a cycle.
-const MAX_DEPTH: usize = 50;
+pub(super) const MAX_DEPTH: usize = 50;
 
 /// What a check knows beside the relationships.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,47 +56,81 @@ impl Schema {
         if !self.definitions.contains_key(&*subject.kind) {
             return Err(EvaluationError::UnknownKind(subject.kind.to_string()));
         }
-        let mut evaluation = Evaluation { schema: self, graph, subject, context, visited: HashSet::new() };
+        let itself = Subject::object(subject.clone());
+        let everybody = Subject::object(Object { kind: Arc::clone(&subject.kind), id: "*".into() });
+        let evaluation = Evaluation { schema: self, graph, faces: [itself, everybody], context };
         evaluation.has(resource, permission, MAX_DEPTH)
+    }
+
+    /// Whether the type has a permission (not just a relation) of this name.
+    #[must_use]
+    pub fn has_permission(&self, kind: &str, name: &str) -> bool {
+        self.definitions.get(kind).is_some_and(|definition| definition.permissions.contains_key(name))
+    }
+
+    /// Whether the schema lets such a relationship exist.
+    #[must_use]
+    pub fn admits(&self, edge: &Relationship) -> bool {
+        let allowed = self.definitions.get(&*edge.resource.kind).and_then(|found| found.relations.get(&*edge.relation));
+        allowed.into_iter().flatten().any(|allowed| {
+            let form = match &allowed.form {
+                SubjectForm::Object => edge.subject.relation.is_none() && !edge.subject.is_wildcard(),
+                SubjectForm::Userset(name) => {
+                    edge.subject.relation.as_deref() == Some(name) && !edge.subject.is_wildcard()
+                }
+                SubjectForm::Wildcard => edge.subject.relation.is_none() && edge.subject.is_wildcard(),
+            };
+            form && *allowed.kind == *edge.subject.object.kind && allowed.caveat.is_some() == edge.acting_in.is_some()
+        })
     }
 }
 
 struct Evaluation<'a> {
     schema: &'a Schema,
     graph: &'a Graph,
-    subject: &'a Object,
+    /// The subject, and everybody of its type.
+    faces: [Subject; 2],
     context: CheckContext<'a>,
-    /// Usersets that were looked into. They are relations (the schema is checked for that), so membership is plain
-    /// reachability.
-    visited: HashSet<(Object, Arc<str>)>,
 }
 
 impl Evaluation<'_> {
-    fn has(&mut self, resource: &Object, name: &str, depth: usize) -> Result<bool, EvaluationError> {
+    fn has(&self, resource: &Object, name: &str, depth: usize) -> Result<bool, EvaluationError> {
         let depth = depth.checked_sub(1).ok_or(EvaluationError::TooDeep)?;
         // What a relationship points at may be of a type that lacks the name; then nobody has it there.
         let Some(definition) = self.schema.definitions.get(&*resource.kind) else { return Ok(false) };
         match definition.permissions.get(name) {
             Some(expression) => self.evaluate(resource, expression, depth),
-            None => self.related(resource, name, depth),
+            None => self.related(resource, name, depth, &mut HashSet::new()),
         }
     }
 
-    fn related(&mut self, resource: &Object, relation: &str, depth: usize) -> Result<bool, EvaluationError> {
+    /// Usersets are relations (the schema is checked for that), so membership is plain reachability: what one visit
+    /// did not find, no other way leads to, and a cycle ends. That is true within one search only; the next one starts
+    /// with nothing visited.
+    fn related(
+        &self,
+        resource: &Object,
+        relation: &str,
+        depth: usize,
+        visited: &mut HashSet<(Object, Arc<str>)>,
+    ) -> Result<bool, EvaluationError> {
         let Some(edges) = self.graph.of(resource, relation) else { return Ok(false) };
-        if edges.names(self.subject, self.context.acting_account) {
+        let account = self.context.acting_account;
+        if self.faces.iter().any(|face| edges.holds(face, account)) {
             return Ok(true);
         }
-        for (object, name) in edges.usersets(self.context.acting_account) {
-            // One visit is enough: what it did not find, it will not find on another way either, and a cycle ends here.
-            if self.visited.insert((object.clone(), Arc::clone(name))) && self.has(object, name, depth)? {
-                return Ok(true);
+        for (object, name) in edges.usersets(account) {
+            if visited.insert((object.clone(), Arc::clone(name))) {
+                let depth = depth.checked_sub(1).ok_or(EvaluationError::TooDeep)?;
+                if self.related(object, name, depth, visited)? {
+                    return Ok(true);
+                }
             }
         }
         Ok(false)
     }
 
-    fn evaluate(&mut self, resource: &Object, expression: &Expression, depth: usize) -> Result<bool, EvaluationError> {
+    fn evaluate(&self, resource: &Object, expression: &Expression, depth: usize) -> Result<bool, EvaluationError> {
         match expression {
             Expression::Reference(name) => self.has(resource, name, depth),
             Expression::Arrow { relation, target } => {
@@ -142,7 +176,7 @@ impl Evaluation<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Relationship, SCHEMA, Subject};
+    use super::super::SCHEMA;
     use super::*;
 
     /// Edges as `task:t#owner@user:u`, `group:g#member`, caveats as a trailing `[account]`.
@@ -210,6 +244,42 @@ mod tests {
         assert!(!can("eve", "cancel") && !can("eve", "execute") && !can("eve", "delete"));
         assert!(can("vic", "read"), "through nested groups, a cycle among them included");
         assert!(!can("vic", "update"));
+    }
+
+    /// The group is looked into for the role and again for the tenant.
+    #[test]
+    fn one_group_can_be_both_factors() {
+        let graph = graph(&[
+            "account:acme#member@group:staff#member",
+            "task:t#tenant@account:acme",
+            "task:t#viewer@group:staff#member",
+            "group:staff#member@user:vic",
+        ]);
+
+        assert!(allowed(&graph, "task:t", "read", "vic", Some("acme")));
+        assert!(!allowed(&graph, "task:t", "read", "eve", Some("acme")));
+    }
+
+    #[test]
+    fn the_schema_admits_what_its_relations_list() {
+        let schema = Schema::parse(SCHEMA).unwrap();
+        let admits = |edge: &str| graph(&[edge]).iter().all(|edge| schema.admits(&edge));
+
+        for good in ["task:t#owner@user:u", "task:t#viewer@group:g#member", TENANT, "account:a#member@user:u"] {
+            assert!(admits(good), "{good}");
+        }
+        for bad in [
+            "task:t#owner@user:*",
+            "task:t#owner@user:u[acme]",
+            "task:t#owner@agent:a",
+            "task:t#read@user:u",
+            "task:t#viewer@group:g",
+            "task:t#viewer@group:g#owner",
+            "account:a#member@user:*",
+            "widget:w#owner@user:u",
+        ] {
+            assert!(!admits(bad), "{bad}");
+        }
     }
 
     #[test]

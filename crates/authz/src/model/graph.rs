@@ -41,7 +41,7 @@ impl Subject {
         Self { object, relation: None }
     }
 
-    fn is_wildcard(&self) -> bool {
+    pub(super) fn is_wildcard(&self) -> bool {
         &*self.object.id == "*"
     }
 }
@@ -74,38 +74,61 @@ pub struct Relationship {
 /// subject has, not what there is.
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
-    edges: HashMap<Object, HashMap<Arc<str>, Edges>>,
+    /// Objects have few relations, so these are searched one by one.
+    edges: HashMap<Object, Vec<(Arc<str>, Edges)>>,
     appearances: HashMap<Subject, HashSet<Place>>,
+    /// Names of types and relations, each kept once.
+    names: HashSet<Arc<str>>,
 }
 
 /// A relation of an object.
 pub(super) type Place = (Object, Arc<str>);
 
-/// Subjects of one relation of one object, with the account each is limited to.
+/// The account that a caveated edge is limited to.
+type Caveat = Option<Arc<str>>;
+
+/// Subjects of one relation of one object.
+///
+/// Most relations hold one or two subjects; those are a list. A relation that many hold is indexed.
+#[derive(Debug, Clone)]
+pub(super) enum Edges {
+    Few(Vec<(Subject, Caveat)>),
+    Many(Box<Crowd>),
+}
+
+/// Up to how many subjects are searched one by one.
+const FEW: usize = 8;
+
+/// Many subjects. The usersets are apart, because a check looks into each of them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Edges {
-    objects: HashMap<Object, Option<Arc<str>>>,
-    wildcards: HashMap<Arc<str>, Option<Arc<str>>>,
-    usersets: HashSet<(Object, Arc<str>, Option<Arc<str>>)>,
+pub(super) struct Crowd {
+    objects: HashMap<Subject, Caveat>,
+    usersets: HashMap<Subject, Caveat>,
 }
 
 impl Graph {
     /// Adds an edge; an edge between the same two that differs in its caveat only is replaced.
     pub fn insert(&mut self, edge: Relationship) {
         let Relationship { resource, relation, subject, acting_in } = edge;
-        let place = (resource.clone(), Arc::clone(&relation));
-        self.appearances.entry(subject.clone()).or_default().insert(place);
-        let edges = self.edges.entry(resource).or_default().entry(relation).or_default();
-        match subject {
-            subject if subject.is_wildcard() => {
-                edges.wildcards.insert(subject.object.kind, acting_in);
+        let relation = self.name(relation);
+        let resource = match self.edges.get_key_value(&resource) {
+            Some((known, _)) => known.clone(),
+            None => Object { kind: self.name(resource.kind), id: resource.id },
+        };
+        let subject = match self.appearances.get_key_value(&subject) {
+            Some((known, _)) => known.clone(),
+            None => {
+                let object = Object { kind: self.name(subject.object.kind), id: subject.object.id };
+                Subject { object, relation: subject.relation.map(|name| self.name(name)) }
             }
-            Subject { object, relation: Some(relation) } => {
-                edges.usersets.retain(|(o, r, _)| (o, r) != (&object, &relation));
-                edges.usersets.insert((object, relation, acting_in));
-            }
-            Subject { object, relation: None } => {
-                edges.objects.insert(object, acting_in);
+        };
+        self.appearances.entry(subject.clone()).or_default().insert((resource.clone(), Arc::clone(&relation)));
+        let relations = self.edges.entry(resource).or_default();
+        match relations.iter_mut().find(|(name, _)| *name == relation) {
+            Some((_, edges)) => edges.insert(subject, acting_in),
+            None => {
+                relations.reserve_exact(1);
+                relations.push((relation, Edges::Few(vec![(subject, acting_in)])));
             }
         }
     }
@@ -114,20 +137,10 @@ impl Graph {
     pub fn remove(&mut self, resource: &Object, relation: &str, subject: &Subject) {
         self.forget_appearance(resource, relation, subject);
         let Some(relations) = self.edges.get_mut(resource) else { return };
-        if let Some(edges) = relations.get_mut(relation) {
-            match subject {
-                subject if subject.is_wildcard() => {
-                    edges.wildcards.remove(&subject.object.kind);
-                }
-                Subject { object, relation: Some(relation) } => {
-                    edges.usersets.retain(|(o, r, _)| (o, r) != (object, relation));
-                }
-                Subject { object, relation: None } => {
-                    edges.objects.remove(object);
-                }
-            }
-            if edges.is_empty() {
-                relations.remove(relation);
+        if let Some(place) = relations.iter().position(|(name, _)| &**name == relation) {
+            relations[place].1.remove(subject);
+            if relations[place].1.is_empty() {
+                relations.swap_remove(place);
             }
         }
         if relations.is_empty() {
@@ -139,7 +152,23 @@ impl Graph {
     pub fn remove_resource(&mut self, resource: &Object) {
         for (relation, edges) in self.edges.remove(resource).into_iter().flatten() {
             for (subject, _) in edges.iter() {
-                self.forget_appearance(resource, &relation, &subject);
+                self.forget_appearance(resource, &relation, subject);
+            }
+        }
+    }
+
+    /// Whether anything has a relation to `resource`.
+    #[must_use]
+    pub fn has_relationships(&self, resource: &Object) -> bool {
+        self.edges.contains_key(resource)
+    }
+
+    fn name(&mut self, name: Arc<str>) -> Arc<str> {
+        match self.names.get(&name) {
+            Some(known) => Arc::clone(known),
+            None => {
+                self.names.insert(Arc::clone(&name));
+                name
             }
         }
     }
@@ -165,8 +194,8 @@ impl Graph {
                 edges.iter().map(move |(subject, acting_in)| Relationship {
                     resource: resource.clone(),
                     relation: Arc::clone(relation),
-                    subject,
-                    acting_in,
+                    subject: subject.clone(),
+                    acting_in: acting_in.clone(),
                 })
             })
         })
@@ -174,54 +203,134 @@ impl Graph {
 
     /// The objects that have `relation` to `resource` directly.
     pub fn objects(&self, resource: &Object, relation: &str) -> impl Iterator<Item = &Object> {
-        self.of(resource, relation).into_iter().flat_map(|edges| edges.objects.keys())
+        let subjects = self.of(resource, relation).into_iter().flat_map(Edges::iter);
+        subjects.filter(|(subject, _)| subject.relation.is_none() && !subject.is_wildcard()).map(|(s, _)| &s.object)
     }
 
     pub(super) fn of(&self, resource: &Object, relation: &str) -> Option<&Edges> {
-        self.edges.get(resource)?.get(relation)
+        self.edges.get(resource)?.iter().find(|(name, _)| &**name == relation).map(|(_, edges)| edges)
     }
 }
 
 impl Edges {
+    fn insert(&mut self, subject: Subject, caveat: Caveat) {
+        match self {
+            Self::Few(few) => {
+                if let Some(edge) = few.iter_mut().find(|(known, _)| *known == subject) {
+                    edge.1 = caveat;
+                } else if few.len() < FEW {
+                    few.push((subject, caveat));
+                } else {
+                    let mut crowd = Crowd::default();
+                    few.drain(..).for_each(|(subject, caveat)| crowd.insert(subject, caveat));
+                    crowd.insert(subject, caveat);
+                    *self = Self::Many(Box::new(crowd));
+                }
+            }
+            Self::Many(crowd) => crowd.insert(subject, caveat),
+        }
+    }
+
+    fn remove(&mut self, subject: &Subject) {
+        match self {
+            Self::Few(few) => few.retain(|(known, _)| known != subject),
+            Self::Many(crowd) => {
+                crowd.objects.remove(subject);
+                crowd.usersets.remove(subject);
+            }
+        }
+    }
+
     fn is_empty(&self) -> bool {
-        self.objects.is_empty() && self.wildcards.is_empty() && self.usersets.is_empty()
+        match self {
+            Self::Few(few) => few.is_empty(),
+            Self::Many(crowd) => crowd.objects.is_empty() && crowd.usersets.is_empty(),
+        }
     }
 
-    fn iter(&self) -> impl Iterator<Item = (Subject, Option<Arc<str>>)> + '_ {
-        let objects = self.objects.iter().map(|(object, caveat)| (Subject::object(object.clone()), caveat.clone()));
-        let wildcards = self
-            .wildcards
-            .iter()
-            .map(|(kind, caveat)| (Subject::object(Object { kind: Arc::clone(kind), id: "*".into() }), caveat.clone()));
-        let usersets = self.usersets.iter().map(|(object, relation, caveat)| {
-            (Subject { object: object.clone(), relation: Some(Arc::clone(relation)) }, caveat.clone())
-        });
-        objects.chain(wildcards).chain(usersets)
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Subject, &Caveat)> {
+        let (few, crowd) = match self {
+            Self::Few(few) => (Some(few), None),
+            Self::Many(crowd) => (None, Some(crowd)),
+        };
+        let few = few.into_iter().flatten().map(|(subject, caveat)| (subject, caveat));
+        few.chain(crowd.into_iter().flat_map(|crowd| crowd.objects.iter().chain(&crowd.usersets)))
     }
 
-    /// Whether the subject itself is among them, given the account it acts in.
-    pub(super) fn names(&self, subject: &Object, acting_account: Option<&str>) -> bool {
-        let counts = |caveat: &Option<Arc<str>>| caveat.is_none() || caveat.as_deref() == acting_account;
-        self.objects.get(subject).is_some_and(counts) || self.wildcards.get(&subject.kind).is_some_and(counts)
+    /// Whether an edge with `subject` itself counts in the account.
+    pub(super) fn holds(&self, subject: &Subject, acting_account: Option<&str>) -> bool {
+        let caveat = match self {
+            Self::Few(few) => few.iter().find(|(known, _)| known == subject).map(|(_, caveat)| caveat),
+            Self::Many(crowd) => crowd.objects.get(subject),
+        };
+        caveat.is_some_and(|caveat| counts(caveat, acting_account))
     }
 
     /// The usersets among them that count in the account.
-    pub(super) fn usersets(&self, acting_account: Option<&str>) -> impl Iterator<Item = (&Object, &Arc<str>)> {
-        let acting_account = acting_account.map(str::to_owned);
-        self.usersets.iter().filter_map(move |(object, relation, caveat)| {
-            (caveat.is_none() || *caveat.as_deref().unwrap_or_default() == *acting_account.as_deref().unwrap_or("\0"))
-                .then_some((object, relation))
-        })
+    pub(super) fn usersets<'a>(
+        &'a self,
+        acting_account: Option<&'a str>,
+    ) -> impl Iterator<Item = (&'a Object, &'a Arc<str>)> {
+        let (few, crowd) = match self {
+            Self::Few(few) => (Some(few), None),
+            Self::Many(crowd) => (None, Some(&crowd.usersets)),
+        };
+        let few = few.into_iter().flatten().map(|(subject, caveat)| (subject, caveat));
+        few.chain(crowd.into_iter().flatten())
+            .filter(move |(_, caveat)| counts(caveat, acting_account))
+            .filter_map(|(subject, _)| Some((&subject.object, subject.relation.as_ref()?)))
     }
 
-    /// The objects an arrow leads to.
-    pub(super) fn arrows(&self, acting_account: Option<&str>) -> impl Iterator<Item = &Object> {
-        let acting_account = acting_account.map(str::to_owned);
-        let objects = self.objects.iter();
-        // An arrow walks the object of a userset, too: the relation after `#` plays no part in it.
-        let usersets = self.usersets.iter().map(|(object, _, caveat)| (object, caveat));
-        objects.chain(usersets).filter_map(move |(object, caveat)| {
-            (caveat.is_none() || caveat.as_deref() == acting_account.as_deref()).then_some(object)
-        })
+    /// The objects an arrow leads to. It walks the object of a userset, too: the relation after `#` plays no part in it.
+    pub(super) fn arrows<'a>(&'a self, acting_account: Option<&'a str>) -> impl Iterator<Item = &'a Object> {
+        self.iter()
+            .filter(move |(subject, caveat)| counts(caveat, acting_account) && !subject.is_wildcard())
+            .map(|(subject, _)| &subject.object)
+    }
+}
+
+impl Crowd {
+    fn insert(&mut self, subject: Subject, caveat: Caveat) {
+        let side = if subject.relation.is_some() { &mut self.usersets } else { &mut self.objects };
+        side.insert(subject, caveat);
+    }
+}
+
+/// Whether an edge with the caveat is there for somebody who acts in the account.
+fn counts(caveat: &Caveat, acting_account: Option<&str>) -> bool {
+    caveat.is_none() || caveat.as_deref() == acting_account
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relation_that_many_hold_behaves_like_one_that_few_hold() {
+        let team = Object::new("group", "team");
+        let edge = |subject: Subject| Relationship {
+            resource: team.clone(),
+            relation: "member".into(),
+            subject,
+            acting_in: None,
+        };
+        let user = |id: usize| Subject::object(Object::new("user", &id.to_string()));
+        let inner = Subject { object: Object::new("group", "inner"), relation: Some("member".into()) };
+        let mut graph = Graph::default();
+
+        graph.insert(edge(inner.clone()));
+        (0..3 * FEW).for_each(|id| graph.insert(edge(user(id))));
+        graph.insert(Relationship { acting_in: Some("acme".into()), ..edge(user(0)) });
+
+        let edges = graph.of(&team, "member").unwrap();
+        assert_eq!(edges.iter().count(), 3 * FEW + 1);
+        assert!(edges.holds(&user(1), None) && !edges.holds(&user(0), None) && edges.holds(&user(0), Some("acme")));
+        assert_eq!(edges.usersets(None).collect::<Vec<_>>(), [(&inner.object, &Arc::from("member"))]);
+        assert_eq!(graph.objects(&team, "member").count(), 3 * FEW);
+
+        (0..3 * FEW).for_each(|id| graph.remove(&team, "member", &user(id)));
+        assert_eq!(graph.iter().collect::<Vec<_>>(), [edge(inner.clone())]);
+        graph.remove(&team, "member", &inner);
+        assert!(!graph.has_relationships(&team));
     }
 }

@@ -139,7 +139,7 @@ impl Finding<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::super::{Relationship, SCHEMA};
@@ -173,11 +173,11 @@ mod tests {
         )
     }
 
-    fn relationships() -> impl Strategy<Value = Vec<Relationship>> {
+    pub(in super::super) fn relationships() -> impl Strategy<Value = Vec<Relationship>> {
         prop::collection::vec(relationship(&Schema::parse(SCHEMA).unwrap()), 0..60)
     }
 
-    fn everything(schema: &Schema) -> Vec<(String, String)> {
+    pub(in super::super) fn everything(schema: &Schema) -> Vec<(String, String)> {
         let names = |definition: &super::super::Definition| {
             definition.permissions.keys().chain(definition.relations.keys()).cloned().collect::<Vec<_>>()
         };

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// A parsed permission model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,4 +59,27 @@ pub enum Expression {
     Intersection(Vec<Expression>),
     /// `a - b`: the first and none of the rest.
     Exclusion(Vec<Expression>),
+}
+
+/// As the schema language writes it. Parts that are operators themselves are in parentheses.
+impl fmt::Display for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (sign, parts) = match self {
+            Self::Reference(name) => return f.write_str(name),
+            Self::Arrow { relation, target } => return write!(f, "{relation}->{target}"),
+            Self::Union(parts) => (" + ", parts),
+            Self::Intersection(parts) => (" & ", parts),
+            Self::Exclusion(parts) => (" - ", parts),
+        };
+        for (place, part) in parts.iter().enumerate() {
+            if place > 0 {
+                f.write_str(sign)?;
+            }
+            match part {
+                Self::Reference(_) | Self::Arrow { .. } => part.fmt(f)?,
+                _ => write!(f, "({part})")?,
+            }
+        }
+        Ok(())
+    }
 }

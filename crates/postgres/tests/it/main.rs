@@ -10,4 +10,5 @@ mod legacy_rows;
 mod migrations;
 mod plans;
 mod races;
+mod relationships;
 mod schema;

@@ -38,7 +38,7 @@ async fn migrating_again_does_nothing() {
     let place = fresh_database().await;
     let store = connect(place.url()).await;
 
-    assert_eq!(store.migrate().await.unwrap(), 3);
+    assert_eq!(store.migrate().await.unwrap(), 4);
     assert_eq!(store.migrate().await.unwrap(), 0);
 }
 
@@ -51,7 +51,7 @@ async fn of_several_instances_that_migrate_at_once_one_does_and_the_others_wait(
 
     let mut applied = [one.unwrap(), two.unwrap(), three.unwrap()];
     applied.sort_unstable();
-    assert_eq!(applied, [0, 0, 3]);
+    assert_eq!(applied, [0, 0, 4]);
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn a_database_of_the_reference_is_adopted_and_only_added_to() {
     let before: BTreeSet<String> = facts(&sql).await.into_iter().collect();
     let store = connect(place.url()).await;
 
-    assert_eq!(store.migrate().await.unwrap(), 2, "the baseline is only recorded");
+    assert_eq!(store.migrate().await.unwrap(), 3, "the baseline is only recorded");
 
     let after: BTreeSet<String> = facts(&sql).await.into_iter().collect();
     assert_eq!(before.difference(&after).collect::<Vec<_>>(), Vec::<&String>::new());
@@ -100,7 +100,7 @@ async fn an_unknown_revision_is_refused_unless_it_was_allowed() {
     assert_eq!(tables(&sql).await, before);
 
     let allowed = PgOptions { allow_unknown_baseline: true, ..options(place.url()) };
-    assert_eq!(PgStore::connect(allowed).await.unwrap().migrate().await.unwrap(), 2);
+    assert_eq!(PgStore::connect(allowed).await.unwrap().migrate().await.unwrap(), 3);
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn a_migration_that_does_not_get_its_lock_leaves_nothing_behind_and_succee
     let after: Vec<String> =
         facts(&sql).await.into_iter().filter(|fact| !fact.contains("agentex_migrations")).collect();
     assert_eq!(after, before);
-    assert_eq!(store.migrate().await.unwrap(), 2);
+    assert_eq!(store.migrate().await.unwrap(), 3);
 }
 
 #[tokio::test]

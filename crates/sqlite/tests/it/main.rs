@@ -5,6 +5,7 @@
 mod files;
 mod foreign_rows;
 mod json;
+mod relationships;
 
 use std::path::{Path, PathBuf};
 

@@ -7,6 +7,7 @@ pub mod agent_lists;
 pub mod agent_registrations;
 pub mod agents;
 pub mod api_keys;
+pub mod authorizers;
 pub mod containment;
 pub mod deployments;
 pub mod events;
@@ -14,6 +15,7 @@ pub mod message_filters;
 pub mod message_pages;
 pub mod messages;
 pub mod probe;
+pub mod relationships;
 pub mod streams;
 pub mod task_changes;
 pub mod task_lists;
@@ -241,6 +243,25 @@ mod tests {
             let in_source: Vec<&str> =
                 source.lines().filter_map(|line| line.strip_prefix("pub async fn ")?.split('(').next()).collect();
             assert_eq!(in_macro, in_source, "{suite}");
+        }
+    }
+
+    /// The same for suites with a macro of their own.
+    #[test]
+    fn the_macros_of_single_suites_list_every_case() {
+        for (source, argument) in [
+            (include_str!("relationships.rs"), "(store: &Store)"),
+            (include_str!("authorizers.rs"), "(authorizer: &Arc<dyn Authorizer>)"),
+        ] {
+            let start = source.find("@cases $setup;").unwrap();
+            let block = &source[start..start + source[start..].find('}').unwrap()];
+            let in_macro: Vec<&str> = block.split_whitespace().skip(2).collect();
+            let in_source: Vec<&str> = source
+                .lines()
+                .filter(|line| line.contains(argument))
+                .filter_map(|line| line.strip_prefix("pub async fn ")?.split('(').next())
+                .collect();
+            assert_eq!(in_macro, in_source);
         }
     }
 }

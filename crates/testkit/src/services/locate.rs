@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 /// Where programs of the tests may have been unpacked: `.tools` at the root of the workspace.
-fn tools() -> PathBuf {
+pub(super) fn tools() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools")
 }
 

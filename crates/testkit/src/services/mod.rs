@@ -8,6 +8,7 @@ mod containers;
 mod locate;
 pub mod postgres;
 pub mod redis;
+pub mod spicedb;
 
 use std::fmt;
 

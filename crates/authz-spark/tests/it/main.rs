@@ -1,0 +1,12 @@
+//! `SparkAuthorizer` on a real SpiceDB.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod contract;
+mod decisions;
+mod differential;
+mod freshness;
+mod lists;
+mod ownership;
+mod schema;
+mod support;
+mod trouble;

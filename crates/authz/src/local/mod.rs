@@ -1,0 +1,12 @@
+//! Authorization inside the process: the permission model evaluated over relationships that the product's own store
+//! keeps.
+
+mod authorizer;
+mod follower;
+mod store;
+
+pub use authorizer::GraphAuthorizer;
+pub use follower::StoreUse;
+pub use store::{
+    Change, Changes, Precondition, RelationshipStore, RelationshipStoreError, Revision, Snapshot, Write, Written,
+};
