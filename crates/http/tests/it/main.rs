@@ -15,3 +15,4 @@ mod rpc;
 mod streams;
 mod support;
 mod tasks;
+mod turns;
