@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use agentex_app::Settings;
-use agentex_domain::TaskId;
-use agentex_domain::ports::EventStream as _;
+use agentex_domain::ports::{Clock as _, EventStream as _};
+use agentex_domain::{TaskId, Transition};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
@@ -67,6 +67,45 @@ async fn a_keepalive_is_a_comment_and_nothing_else() {
         }
     };
     assert!(event.starts_with("id: ") && event.ends_with("}\n\n"), "{event:?}");
+}
+
+/// 13 and 14: the row decides even when nobody published its end; what was published before is still delivered.
+#[tokio::test]
+async fn an_end_that_only_the_row_knows_ends_the_stream() {
+    let settings = Settings { stream_keepalive: Duration::from_millis(20), ..Settings::default() };
+    let world = World::with(Setup { settings, ..Setup::default() }).await;
+    let task = world.task("a").await;
+    let client = world.serve().await;
+    let mut events = client.events(&stream_of(&task)).await;
+    assert_eq!(events.next_json().await["type"], "connected");
+
+    publish(&world, &task, delta("last")).await;
+    let stores = world.store.stores();
+    let at = world.clock.now();
+    stores.tasks.transition(&id(&task).into(), Transition::Complete, "unseen", at).await.unwrap();
+
+    let mut frames = Vec::new();
+    while let Some(frame) = events.next().await {
+        frames.extend(frame.data);
+    }
+    assert_eq!(frames, [delta("last").to_string()]);
+}
+
+/// 47.
+#[tokio::test]
+async fn a_reader_who_loses_the_permission_loses_the_stream() {
+    let settings = Settings { stream_keepalive: Duration::from_millis(20), ..Settings::default() };
+    let world = World::with(Setup { settings, ..Setup::default() }).await;
+    let task = world.task("a").await;
+    let client = world.serve().await;
+    let mut events = client.events(&stream_of(&task)).await;
+    assert_eq!(events.next_json().await["type"], "connected");
+
+    world.rules.hide(id(&task));
+
+    while let Some(frame) = events.next().await {
+        assert_eq!(frame.data, None, "nothing but keepalives");
+    }
 }
 
 /// 8, 10 and 33.
