@@ -90,7 +90,8 @@ pub(crate) enum Sdk {
 }
 
 impl Sdk {
-    fn python(self) -> PathBuf {
+    /// The environment's Python, ready for arguments.
+    fn python(self) -> Command {
         let tools = std::env::var_os("AGENTEX_TOOLS_DIR").map_or_else(|| repository().join(".tools"), PathBuf::from);
         let name = match self {
             Self::Newest => "sdk-venv",
@@ -98,7 +99,11 @@ impl Sdk {
         };
         let python = tools.join(name).join("bin/python");
         assert!(python.exists(), "{} is missing: run `scripts/setup-sdk`", python.display());
-        python
+        let mut command = Command::new(python);
+        if tools.join(name).join(".optimized").exists() {
+            command.env("PYTHONOPTIMIZE", "1");
+        }
+        command
     }
 }
 
@@ -117,7 +122,7 @@ impl SdkAgent {
     /// Starts `tests/sdk/agents/<program>` against a server and waits until it has registered and listens.
     pub(crate) async fn start(sdk: Sdk, program: &str, name: &'static str, deployment: &Deployment) -> Self {
         let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-        let mut command = Command::new(sdk.python());
+        let mut command = sdk.python();
         command
             .arg(repository().join("tests/sdk/agents").join(program))
             .args(["--port", &port.to_string()])
@@ -140,7 +145,8 @@ impl SdkAgent {
 
 /// Runs `tests/sdk/client.py` and reads its answer.
 pub(crate) async fn sdk_client(sdk: Sdk, url: &str, command: &str, arguments: &[&str]) -> Value {
-    let output = Command::new(sdk.python())
+    let output = sdk
+        .python()
         .arg(repository().join("tests/sdk/client.py"))
         .args([command, "--base-url", url])
         .args(arguments)
