@@ -1,3 +1,4 @@
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
 use agentex_authz::{AuthzError, ResourceKind, ResourceRef};
@@ -10,9 +11,11 @@ use crate::relationships::{self as edges, Caller};
 
 /// How often it starts over when its look does not explain why its write was refused: the resource changed in between,
 /// or many write at once and SpiceDB gave up on putting them in order.
-const ATTEMPTS: u32 = 10;
-/// Grows with every attempt, so that the others get done.
+const ATTEMPTS: u32 = 40;
+/// The longest pause after the first attempt; it grows for some attempts, so that the others get done.
 const PAUSE: Duration = Duration::from_millis(5);
+/// How often it grows.
+const GROWTH: u32 = 10;
 
 /// What is written about a new resource, all at once.
 pub(crate) struct Registration {
@@ -67,7 +70,7 @@ impl Registration {
             if attempt == ATTEMPTS {
                 return Err(AuthzError::Busy(refused.into()));
             }
-            tokio::time::sleep(PAUSE * attempt).await;
+            tokio::time::sleep(some_of(PAUSE * attempt.min(GROWTH))).await;
         }
     }
 
@@ -83,4 +86,10 @@ impl Registration {
         }
         Ok(())
     }
+}
+
+/// A part of `longest` by chance, so that writers who met do not meet again.
+fn some_of(longest: Duration) -> Duration {
+    let chance = RandomState::new().build_hasher().finish() % 1000;
+    longest.mul_f64(f64::from(u32::try_from(chance).unwrap_or_default()) / 1000.0)
 }
