@@ -6,8 +6,9 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each crate of ours may depend on of ours. A crate that is missing here fails the test.
-const ALLOWED: [(&str, &[&str]); 17] = [
+const ALLOWED: [(&str, &[&str]); 18] = [
     ("agentex-authz", &[]),
+    ("agentex-authz-oidc", &["agentex-authz"]),
     ("agentex-authz-sgp", &["agentex-authz"]),
     ("agentex-authz-spark", &["agentex-authz"]),
     ("agentex-domain", &["agentex-authz"]),
@@ -24,6 +25,9 @@ const ALLOWED: [(&str, &[&str]); 17] = [
             "agentex-acp",
             "agentex-app",
             "agentex-authz",
+            "agentex-authz-oidc",
+            "agentex-authz-sgp",
+            "agentex-authz-spark",
             "agentex-domain",
             "agentex-http",
             "agentex-inprocess",

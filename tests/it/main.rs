@@ -4,5 +4,6 @@
 
 mod architecture;
 mod crash;
+mod durability;
 mod sdk;
 mod support;

@@ -3,6 +3,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::authz::AuthzCommand;
+
 /// The agentex control plane: registers agents, keeps their tasks and messages, carries calls and streamed replies.
 ///
 /// Every setting can be a flag, an environment variable or a key of the configuration file; flags win over the
@@ -80,6 +82,19 @@ Examples:
     )]
     Openapi,
 
+    /// Ask about permissions and administer them
+    #[command(
+        long_about = "\
+Works with the configuration, the store and the permission service that the server would use. On an embedded store most of it
+works beside a running server; what writes relationships there needs the server to be stopped.",
+        after_help = "\
+Examples:
+  agentex authz explain --as user:alice@acme update task:1f0c…
+  agentex authz rollout set acme --dual-write on
+  agentex authz token --agent echo"
+    )]
+    Authz(Authz),
+
     /// Check the configuration and everything it leads to
     #[command(
         long_about = "\
@@ -132,6 +147,15 @@ pub(crate) struct Doctor {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Authz {
+    #[command(flatten)]
+    store: Store,
+
+    #[command(subcommand)]
+    pub(crate) command: AuthzCommand,
+}
+
+#[derive(Debug, Args)]
 struct Listen {
     /// Address or host name to listen on [AGENTEX_LISTEN_HOST] [default: 127.0.0.1]
     #[arg(long)]
@@ -174,6 +198,7 @@ impl Cli {
                 flags.extend(doctor.listen.flags());
                 flags.extend(doctor.store.flags());
             }
+            Command::Authz(authz) => flags.extend(authz.store.flags()),
             Command::Openapi => {}
         }
         flags.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect()

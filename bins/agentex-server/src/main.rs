@@ -39,6 +39,15 @@ fn main() -> ExitCode {
             Ok(config) => on_runtime(commands::migrate::run(config)),
             Err(problems) => refuse(&problems),
         },
+        Command::Authz(authz) => on_runtime(async {
+            if let Some(done) = commands::authz::without_configuration(&authz.command).await {
+                return done;
+            }
+            match Config::load(&sources) {
+                Ok(config) => commands::authz::run(config, authz.command).await,
+                Err(problems) => Ok(refuse(&problems)),
+            }
+        }),
         Command::Serve(serve) => match Config::load(&sources) {
             Ok(_) if serve.validate => {
                 commands::say("configuration ok");

@@ -21,11 +21,11 @@ const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
 /// Calls agents over HTTP. One per process; every clone of its `Arc` shares the connections.
 pub struct AcpClient {
-    http: reqwest::Client,
-    endpoints: Endpoints,
+    pub(crate) http: reqwest::Client,
+    pub(crate) endpoints: Endpoints,
     headers: HeaderRules,
     limit: PerAgentLimit,
-    options: AcpOptions,
+    pub(crate) options: AcpOptions,
 }
 
 impl fmt::Debug for AcpClient {
@@ -87,19 +87,23 @@ impl AcpClient {
         self.http.post(url).headers(headers).body(body).build().map_err(|_| AgentCallError::BadUrl)
     }
 
-    /// Sends a request and waits for the head of a successful answer.
+    /// Sends a request and waits for the head of the answer, whatever its status.
     ///
     /// A refused or broken connection attempt is repeated once, because nothing was sent on it.
-    async fn send(&self, request: Request) -> Result<Response, AgentCallError> {
+    pub(crate) async fn execute(&self, request: Request) -> Result<Response, reqwest::Error> {
         let again = request.try_clone();
-        let response = match (self.http.execute(request).await, again) {
+        match (self.http.execute(request).await, again) {
             (Err(error), Some(again)) if is_worth_another_connection(&error) => {
                 tokio::time::sleep(jitter()).await;
                 self.http.execute(again).await
             }
             (outcome, _) => outcome,
-        };
-        let response = response.map_err(broken)?;
+        }
+    }
+
+    /// Sends a request and waits for the head of a successful answer.
+    async fn send(&self, request: Request) -> Result<Response, AgentCallError> {
+        let response = self.execute(request).await.map_err(broken)?;
         if response.status().is_success() {
             Ok(response)
         } else {

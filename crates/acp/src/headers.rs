@@ -213,6 +213,7 @@ mod tests {
         assert_eq!(shown(&headers), [("baggage", "a=b"), ("x-custom", "1")]);
     }
 
+    /// authz §7: 186
     #[test]
     fn credentials_and_identity_claims_never_pass_even_when_listed() {
         let blocked = [
@@ -312,6 +313,7 @@ mod tests {
         assert_eq!(headers.len(), 2, "{headers:?}");
     }
 
+    /// authz §7: 186
     #[test]
     fn the_agents_key_and_the_servers_request_id_replace_the_callers() {
         let context = context(&[("x-request-id", "theirs"), ("x-agent-api-key", "theirs")]);
@@ -331,21 +333,28 @@ mod tests {
         assert!(rules().outgoing(&context, None).is_empty());
     }
 
+    /// authz §7: 181
     #[test]
-    fn an_api_key_wins_over_cookie_and_bearer_and_brings_the_account() {
-        let headers = rules().outgoing(
-            &delegating(&[
-                ("authorization", "Bearer t"),
-                ("cookie", "_identityJwt=j"),
-                ("x-api-key", "k"),
-                ("x-selected-account-id", "acme"),
-            ]),
-            None,
-        );
+    fn an_api_key_wins_over_a_cookie_a_cookie_over_a_bearer_and_each_brings_the_account() {
+        let mut brought = vec![
+            ("authorization", "Bearer t"),
+            ("x-selected-account-id", "acme"),
+            ("cookie", "_identityJwt=j"),
+            ("x-api-key", "k"),
+        ];
+        for winner in [
+            ("x-acting-user-api-key", "k"),
+            ("x-acting-user-cookie", "_identityJwt=j"),
+            ("x-acting-user-authorization", "Bearer t"),
+        ] {
+            let headers = rules().outgoing(&delegating(&brought), None);
 
-        assert_eq!(shown(&headers), [("x-acting-user-api-key", "k"), ("x-selected-account-id", "acme")]);
+            assert_eq!(shown(&headers), [winner, ("x-selected-account-id", "acme")]);
+            brought.pop();
+        }
     }
 
+    /// authz §7: 185
     #[test]
     fn nothing_is_delegated_unless_asked() {
         let headers = rules().outgoing(
@@ -369,6 +378,7 @@ mod tests {
         headers.get("x-acting-user-cookie").map(|value| value.to_str().unwrap().to_owned())
     }
 
+    /// authz §7: 183
     #[test]
     fn the_session_cookie_is_found_among_messy_ones_and_the_others_stay_behind() {
         let messy =
@@ -377,6 +387,7 @@ mod tests {
         assert_eq!(delegated_cookie(&["_identityJwt"], &[messy]).as_deref(), Some("_identityJwt=ey.J=.x="));
     }
 
+    /// authz §7: 183
     #[test]
     fn the_first_of_several_equal_cookies_wins_across_lines() {
         let cookie = delegated_cookie(&["_identityJwt"], &["a=1; _identityJwt = one ", "_identityJwt=two"]);
@@ -384,6 +395,7 @@ mod tests {
         assert_eq!(cookie.as_deref(), Some("_identityJwt=one"));
     }
 
+    /// authz §7: 184
     #[test]
     fn several_session_cookies_are_joined_and_names_match_exactly() {
         let cookies = ["b=2; A=0; a=1; aa=3"];
@@ -398,12 +410,17 @@ mod tests {
         shown(&headers).into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
+    /// authz §7: 182, 184
     #[test]
     fn a_cookie_header_without_a_session_leaves_room_for_the_bearer() {
         let bearer = vec![("x-acting-user-authorization".to_owned(), "bEaReR t0k=".to_owned())];
 
         assert_eq!(delegated(&[("cookie", "other=1"), ("authorization", "bEaReR t0k=")]), bearer);
         assert_eq!(delegated(&[("cookie", "_identityJwt="), ("authorization", "bEaReR t0k=")]), bearer);
+        let no_cookies = HeaderRules::new(&PassThrough::AllExceptBlocked, &[]);
+        let headers =
+            no_cookies.outgoing(&delegating(&[("cookie", "=x; _identityJwt=j"), ("authorization", "Bearer t")]), None);
+        assert_eq!(shown(&headers), [("x-acting-user-authorization", "Bearer t")]);
     }
 
     #[test]
@@ -414,6 +431,7 @@ mod tests {
         assert_eq!(delegated(&[("x-api-key", ""), ("x-selected-account-id", "acme")]), []);
     }
 
+    /// authz §7: 186
     #[test]
     fn a_caller_cannot_forge_what_delegation_sets() {
         let forged = [("x-acting-user-api-key", "forged"), ("x-acting-user-cookie", "forged"), ("x-api-key", "k")];

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod client;
+mod forward;
 mod headers;
 mod limit;
 mod measure;

@@ -12,8 +12,10 @@ pub struct AcpOptions {
     pub call_timeout: Duration,
     /// The same for `task/cancel`, so that a caller who cancels is not left hanging. Default 10 s.
     pub cancel_timeout: Duration,
-    /// Longest silence in a streamed call: before the answer begins, and between two pieces of it. There is no bound on
-    /// the whole stream. Default 300 s.
+    /// Longest wait for an agent to begin its answer to a forwarded request. Default 15 s.
+    pub forward_timeout: Duration,
+    /// Longest silence in a streamed call: before the answer begins, and between two pieces of it; also between two pieces
+    /// of the answer to a forwarded request. There is no bound on the whole stream. Default 300 s.
     pub stream_idle_timeout: Duration,
     /// Unused connections kept per host. Default 100.
     pub pool_max_idle_per_host: usize,
@@ -42,6 +44,7 @@ impl Default for AcpOptions {
             connect_timeout: Duration::from_secs(10),
             call_timeout: Duration::from_secs(60),
             cancel_timeout: Duration::from_secs(10),
+            forward_timeout: Duration::from_secs(15),
             stream_idle_timeout: Duration::from_secs(300),
             pool_max_idle_per_host: 100,
             pool_idle_timeout: Duration::from_secs(4),

@@ -44,6 +44,27 @@ impl Endpoints {
     /// # Errors
     /// [`AgentCallError::BadUrl`] for anything but HTTP and HTTPS, and for an address literal that is refused.
     pub(crate) fn api_url(&self, base: &str) -> Result<Url, AgentCallError> {
+        self.below(base, "api")
+    }
+
+    /// The URL of one of the agent's own routes: the base path without trailing slashes, a slash and `path` as it is
+    /// encoded; the base's query, then `query`.
+    ///
+    /// # Errors
+    /// As [`Endpoints::api_url`], and for a path that would not stay below the base.
+    pub(crate) fn forward_url(&self, base: &str, path: &str, query: Option<&str>) -> Result<Url, AgentCallError> {
+        if !stays_below(path) {
+            return Err(AgentCallError::BadUrl);
+        }
+        let mut url = self.below(base, path)?;
+        if let Some(query) = query {
+            let joined = url.query().filter(|own| !own.is_empty()).map(|own| format!("{own}&{query}"));
+            url.set_query(Some(joined.as_deref().unwrap_or(query)));
+        }
+        Ok(url)
+    }
+
+    fn below(&self, base: &str, path: &str) -> Result<Url, AgentCallError> {
         let mut url = Url::parse(base).map_err(|_| AgentCallError::BadUrl)?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(AgentCallError::BadUrl);
@@ -52,7 +73,7 @@ impl Endpoints {
         if url.host().is_none_or(|host| literal(&host).is_some_and(is_refused)) {
             return Err(AgentCallError::BadUrl);
         }
-        let path = format!("{}/api", url.path().trim_end_matches('/'));
+        let path = format!("{}/{path}", url.path().trim_end_matches('/'));
         url.set_path(&path);
         url.set_fragment(None);
         Ok(url)
@@ -66,6 +87,13 @@ impl Endpoints {
         url.set_username("").map_err(|()| AgentCallError::BadUrl)?;
         url.set_password(None).map_err(|()| AgentCallError::BadUrl)
     }
+}
+
+/// Whether no URL parser makes anything of `path` but more segments.
+fn stays_below(path: &str) -> bool {
+    let is_dots = |segment: &str| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
+    let ends_path = |byte: u8| byte.is_ascii_control() || matches!(byte, b'\\' | b'?' | b'#');
+    !path.bytes().any(ends_path) && !path.split('/').any(is_dots)
 }
 
 fn literal<S>(host: &Host<S>) -> Option<IpAddr> {
@@ -168,6 +196,31 @@ mod tests {
             ("https://echo/x?tenant=a", "https://echo/x/api?tenant=a"),
         ] {
             assert_eq!(dialled(None, base).as_deref(), Some(expected), "{base}");
+        }
+    }
+
+    #[test]
+    fn a_forwarded_path_is_appended_as_it_is_encoded() {
+        let url = |base, path, query| {
+            Endpoints::new(Some("127.0.0.1")).unwrap().forward_url(base, path, query).ok().map(String::from)
+        };
+        for (base, path, query, expected) in [
+            ("http://echo:8000", "a/b", None, "http://echo:8000/a/b"),
+            ("http://echo:8000/x//", "a//b/", Some("q=1&q=2"), "http://echo:8000/x/a//b/?q=1&q=2"),
+            ("http://echo:8000", "", None, "http://echo:8000/"),
+            ("http://echo:8000", "a%20b%2Fc%C3%a9", Some("x=%26+y"), "http://echo:8000/a%20b%2Fc%C3%a9?x=%26+y"),
+            ("http://echo/x?tenant=a", "b", Some("c=d"), "http://echo/x/b?tenant=a&c=d"),
+            ("http://echo", "//evil.example/x", None, "http://echo///evil.example/x"),
+            ("http://echo", "@evil.example/x", None, "http://echo/@evil.example/x"),
+            ("http://host.docker.internal:1", "a", None, "http://127.0.0.1:1/a"),
+        ] {
+            assert_eq!(url(base, path, query).as_deref(), Some(expected), "{base} {path}");
+        }
+        for path in ["..", "a/../b", "a/%2E%2e/b", ".", "a\\..\\b", "a?b", "a#b", "a\tb", "a\nb"] {
+            assert_eq!(url("http://echo/x", path, None), None, "{path}");
+        }
+        for base in ["ftp://echo", "", "http://169.254.169.254"] {
+            assert_eq!(url(base, "a", None), None, "{base}");
         }
     }
 

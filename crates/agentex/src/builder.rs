@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agentex_acp::{AcpClient, AcpOptions};
 use agentex_app::{App, Keyring, Ports, SecretsKey, Settings};
-use agentex_authz::{AllowAll, Authenticator, Authorizer, NoAuthentication};
+use agentex_authz::{Authenticator, Authorizer};
 use agentex_domain::ports::{Clock, Stores, SystemClock};
 use agentex_http::HttpOptions;
 use agentex_inprocess::InProcessOptions;
@@ -16,9 +16,11 @@ use agentex_redis::RedisOptions;
 #[cfg(feature = "sqlite")]
 use agentex_sqlite::SqliteOptions;
 
+use crate::authorization::{Authorization, Backend, Opened, Places};
 use crate::running::Claim;
 use crate::store::{OpenStore, StoreChoice};
 use crate::streams::{OpenStreams, StreamsChoice};
+use crate::tools::{Tools, ToolsUse};
 use crate::{Agentex, BuildError, WorkerHandle};
 
 impl Agentex {
@@ -84,9 +86,13 @@ pub struct Builder {
     store: StoreChoice,
     streams: StreamsChoice,
     migrate_on_start: bool,
-    authorizer: Arc<dyn Authorizer>,
-    authenticator: Arc<dyn Authenticator>,
     secrets_key: Option<SecretsKey>,
+    parts: Parts,
+}
+
+/// What is put together over the open store.
+struct Parts {
+    authorization: Authorization,
     api_key_pepper: String,
     clock: Arc<dyn Clock>,
     settings: Settings,
@@ -100,14 +106,15 @@ impl Builder {
             store,
             streams: StreamsChoice::InProcess(None),
             migrate_on_start: true,
-            authorizer: Arc::new(AllowAll),
-            authenticator: Arc::new(NoAuthentication),
             secrets_key: None,
-            api_key_pepper: String::new(),
-            clock: Arc::new(SystemClock),
-            settings: Settings::default(),
-            http: HttpOptions::default(),
-            acp: AcpOptions::default(),
+            parts: Parts {
+                authorization: Authorization::disabled(),
+                api_key_pepper: String::new(),
+                clock: Arc::new(SystemClock),
+                settings: Settings::default(),
+                http: HttpOptions::default(),
+                acp: AcpOptions::default(),
+            },
         }
     }
 
@@ -141,17 +148,24 @@ impl Builder {
         self
     }
 
-    /// Who may do what. Default: everybody everything.
+    /// Who may do what, and who is calling. Default: everybody everything, and nobody is asked.
     #[must_use]
-    pub fn authorizer(mut self, authorizer: Arc<dyn Authorizer>) -> Self {
-        self.authorizer = authorizer;
+    pub fn authorization(mut self, authorization: Authorization) -> Self {
+        self.parts.authorization = authorization;
         self
     }
 
-    /// Who is calling. Default: nobody is asked.
+    /// Who may do what, by a backend of one's own. Without [`Builder::authenticator`] every caller is anonymous to it.
+    #[must_use]
+    pub fn authorizer(mut self, authorizer: Arc<dyn Authorizer>) -> Self {
+        self.parts.authorization.backend = Backend::Own(authorizer);
+        self
+    }
+
+    /// Who is calling, in place of whoever [`Builder::authorization`] named.
     #[must_use]
     pub fn authenticator(mut self, authenticator: Arc<dyn Authenticator>) -> Self {
-        self.authenticator = authenticator;
+        self.parts.authorization.authenticator = authenticator;
         self
     }
 
@@ -166,35 +180,35 @@ impl Builder {
     /// The key of look-up digests. Changing it makes every existing API key unknown. Default empty.
     #[must_use]
     pub fn api_key_pepper(mut self, pepper: impl Into<String>) -> Self {
-        self.api_key_pepper = pepper.into();
+        self.parts.api_key_pepper = pepper.into();
         self
     }
 
     /// What time it is. Default: the machine's clock.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
+        self.parts.clock = clock;
         self
     }
 
     /// What the use cases can be tuned in.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
-        self.settings = settings;
+        self.parts.settings = settings;
         self
     }
 
     /// How the HTTP surface behaves.
     #[must_use]
     pub fn http(mut self, options: HttpOptions) -> Self {
-        self.http = options;
+        self.parts.http = options;
         self
     }
 
     /// How agents are called.
     #[must_use]
     pub fn acp(mut self, options: AcpOptions) -> Self {
-        self.acp = options;
+        self.parts.acp = options;
         self
     }
 
@@ -203,13 +217,15 @@ impl Builder {
     /// # Errors
     /// The store cannot be opened or migrated. [`BuildError::InUse`] when a running process holds an embedded store.
     pub async fn migrate(self) -> Result<u32, BuildError> {
-        let prepared = Prepared::new(self.store, self.secrets_key).await?;
+        let prepared = Prepared::alone(self.store, self.secrets_key).await?;
         let migrated = prepared.store.migrate().await;
         prepared.store.close().await;
         migrated
     }
 
-    /// Opens the store, migrates it unless told otherwise, and wires everything. Redis and agents are not talked to yet.
+    /// Opens the store, migrates it unless told otherwise, opens the authorization backend and wires everything. Redis and
+    /// agents are not talked to yet. Unfinished changes of the authorization graph are worked on from now on, until
+    /// [`WorkerHandle::shutdown`].
     ///
     /// # Errors
     /// [`BuildError`] names the part that could not be set up.
@@ -217,35 +233,100 @@ impl Builder {
     /// # Panics
     /// Outside of a Tokio runtime.
     pub async fn build(self) -> Result<Agentex, BuildError> {
-        let agent_client = AcpClient::new(self.acp).map_err(BuildError::AgentClient)?;
-        let in_process = InProcessOptions { clock: Arc::clone(&self.clock), ..InProcessOptions::default() };
-        let streams = OpenStreams::open(self.streams, in_process)?;
-        let Prepared { store, secrets_key, claim } = Prepared::new(self.store, self.secrets_key).await?;
-        if self.migrate_on_start {
-            let applied = store.migrate().await?;
-            if applied > 0 {
-                tracing::info!(applied, "schema brought up to date");
+        let Self { store, streams, migrate_on_start, secrets_key, parts } = self;
+        let streams = parts.open_streams(streams)?;
+        let prepared = Prepared::alone(store, secrets_key).await?;
+        let wired = async {
+            if migrate_on_start {
+                let applied = prepared.store.migrate().await?;
+                if applied > 0 {
+                    tracing::info!(applied, "schema brought up to date");
+                }
+            }
+            if prepared.secrets_key.is_none() {
+                tracing::warn!("there is no key to encrypt stored secrets with; agents' API keys are kept in clear");
+            }
+            parts.wire(&prepared, &streams, true).await
+        };
+        let Wired { app, http, .. } = match wired.await {
+            Ok(wired) => wired,
+            Err(error) => {
+                prepared.store.close().await;
+                return Err(error);
+            }
+        };
+        let router = agentex_http::router(Arc::clone(&app), http);
+        let worker = WorkerHandle::start(Arc::clone(&app), prepared.store, streams, prepared.claim);
+        Ok(Agentex { app, router, worker })
+    }
+
+    /// Opens what `build` would, to look at it and to administer it: no router, no migrations, nothing in the background,
+    /// streams in memory.
+    ///
+    /// # Errors
+    /// [`BuildError`]; [`BuildError::NoDatabase`] and [`BuildError::Outdated`] where there is nothing to look at yet.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub async fn open_tools(self, tools_use: ToolsUse) -> Result<Tools, BuildError> {
+        let Self { store, secrets_key, parts, .. } = self;
+        let streams = parts.open_streams(StreamsChoice::InProcess(None))?;
+        store.must_exist()?;
+        let prepared = match tools_use {
+            ToolsUse::Alone => Prepared::alone(store, secrets_key).await?,
+            ToolsUse::Beside => Prepared::beside(store, secrets_key).await?,
+        };
+        let wired = async {
+            prepared.store.must_be_migrated().await?;
+            parts.wire(&prepared, &streams, false).await
+        };
+        match wired.await {
+            Ok(Wired { app, opened, .. }) => Ok(Tools::new(app, opened, prepared.store, prepared.claim)),
+            Err(error) => {
+                prepared.store.close().await;
+                Err(error)
             }
         }
-        if secrets_key.is_none() {
-            tracing::warn!("there is no key to encrypt stored secrets with; agents' API keys are kept in clear");
-        }
+    }
 
+}
+
+impl Parts {
+    fn open_streams(&self, choice: StreamsChoice) -> Result<OpenStreams, BuildError> {
+        let in_process = InProcessOptions { clock: Arc::clone(&self.clock), ..InProcessOptions::default() };
+        OpenStreams::open(choice, in_process)
+    }
+
+    async fn wire(self, prepared: &Prepared, streams: &OpenStreams, starting: bool) -> Result<Wired, BuildError> {
+        let agent_client = Arc::new(AcpClient::new(self.acp).map_err(BuildError::AgentClient)?);
+        let Authorization { backend, authenticator, limits } = self.authorization;
+        let places = Places {
+            stores: prepared.store.stores(),
+            relationships: prepared.store.relationships(prepared.claim.is_some()),
+            rollout: prepared.store.rollout(),
+            starting,
+        };
+        let opened = Opened::open(backend, &limits, places).await?;
         let ports = Ports {
-            stores: store.stores(),
+            stores: prepared.store.stores(),
             streams: streams.port(),
-            agent_client: Arc::new(agent_client),
-            authorizer: self.authorizer,
-            authenticator: self.authenticator,
-            keyring: Keyring::new(secrets_key.as_ref(), &self.api_key_pepper),
+            agent_client: Arc::<AcpClient>::clone(&agent_client),
+            forwarder: agent_client,
+            authorizer: opened.authorizer.clone(),
+            authenticator,
+            keyring: Keyring::new(prepared.secrets_key.as_ref(), &self.api_key_pepper),
             clock: self.clock,
             probes: streams.probes(),
         };
-        let app = Arc::new(App::new(ports, self.settings));
-        let router = agentex_http::router(Arc::clone(&app), self.http);
-        let worker = WorkerHandle::new(Arc::clone(&app), store, streams, claim);
-        Ok(Agentex { app, router, worker })
+        Ok(Wired { app: Arc::new(App::new(ports, self.settings)), http: self.http, opened })
     }
+}
+
+/// Everything but what keeps it open.
+struct Wired {
+    app: Arc<App>,
+    http: HttpOptions,
+    opened: Opened,
 }
 
 impl fmt::Debug for Builder {
@@ -255,9 +336,10 @@ impl fmt::Debug for Builder {
             .field("streams", &self.streams)
             .field("migrate_on_start", &self.migrate_on_start)
             .field("secrets_key", &self.secrets_key)
-            .field("settings", &self.settings)
-            .field("http", &self.http)
-            .field("acp", &self.acp)
+            .field("authorization", &self.parts.authorization)
+            .field("settings", &self.parts.settings)
+            .field("http", &self.parts.http)
+            .field("acp", &self.parts.acp)
             .finish_non_exhaustive()
     }
 }
@@ -270,20 +352,38 @@ struct Prepared {
 }
 
 impl Prepared {
-    async fn new(choice: StoreChoice, secrets_key: Option<SecretsKey>) -> Result<Self, BuildError> {
+    /// Holds an embedded store, so that no other process does.
+    async fn alone(choice: StoreChoice, secrets_key: Option<SecretsKey>) -> Result<Self, BuildError> {
         #[cfg(feature = "sqlite")]
         if let StoreChoice::Sqlite(options) = &choice {
             let database = options.path.clone();
-            let (claim, secrets_key) = tokio::task::spawn_blocking(move || {
+            let (claim, secrets_key) = blocking(move || {
                 let claim = Claim::claim(&database)?;
                 let key = secrets_key.map_or_else(|| claim.secrets_key(), Ok)?;
                 Ok((claim, key))
             })
-            .await
-            .expect("the task does not panic and is not cancelled")?;
+            .await?;
             let store = OpenStore::open(choice).await?;
             return Ok(Self { store, secrets_key: Some(secrets_key), claim: Some(claim) });
         }
         Ok(Self { store: OpenStore::open(choice).await?, secrets_key, claim: None })
     }
+
+    /// Opens an embedded store whether or not another process holds it.
+    async fn beside(choice: StoreChoice, secrets_key: Option<SecretsKey>) -> Result<Self, BuildError> {
+        #[cfg(feature = "sqlite")]
+        if let (StoreChoice::Sqlite(options), None) = (&choice, &secrets_key) {
+            let database = options.path.clone();
+            let secrets_key = blocking(move || Claim::existing_secrets_key(&database)).await?;
+            return Ok(Self { store: OpenStore::open(choice).await?, secrets_key, claim: None });
+        }
+        Ok(Self { store: OpenStore::open(choice).await?, secrets_key, claim: None })
+    }
+}
+
+#[cfg(feature = "sqlite")]
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BuildError> + Send + 'static,
+) -> Result<T, BuildError> {
+    tokio::task::spawn_blocking(work).await.expect("the task does not panic and is not cancelled")
 }

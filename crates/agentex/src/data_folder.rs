@@ -20,10 +20,7 @@ impl DataFolder {
     /// Creates the folder of `database` when it is missing and locks the database. The lock belongs to the open file, so
     /// it is gone as soon as the process is, however that ends.
     pub(crate) fn claim(database: &Path) -> Result<Self, BuildError> {
-        let folder = match database.parent() {
-            Some(parent) if parent != Path::new("") => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
+        let folder = folder_of(database);
         let unusable = |source| BuildError::DataFolder { folder: folder.clone(), source };
         create_private_folder(&folder).map_err(unusable)?;
         let database_existed = database.exists();
@@ -59,6 +56,17 @@ impl DataFolder {
         }
     }
 
+    /// The key kept beside `database`, if there is one; the folder is not claimed.
+    pub(crate) fn existing_secrets_key(database: &Path) -> Result<Option<SecretsKey>, BuildError> {
+        let folder = folder_of(database);
+        let file = folder.join(KEY_FILE);
+        match fs::read_to_string(&file) {
+            Ok(text) => SecretsKey::parse(&text).map(Some).map_err(|source| BuildError::SecretsKey { file, source }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(BuildError::DataFolder { folder, source }),
+        }
+    }
+
     /// Writes the key under another name first, so that there is never half a key under its own. The lock keeps other
     /// processes away meanwhile.
     fn write(&self, file: &Path, key: &SecretsKey) -> io::Result<()> {
@@ -74,6 +82,13 @@ impl DataFolder {
         fs::rename(&unfinished, file)?;
         // Makes the name itself survive a power cut; folders cannot be opened everywhere.
         File::open(&self.folder).and_then(|folder| folder.sync_all()).or(Ok(()))
+    }
+}
+
+fn folder_of(database: &Path) -> PathBuf {
+    match database.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
     }
 }
 

@@ -49,6 +49,29 @@ pub enum BuildError {
         #[source]
         source: BoxError,
     },
+    /// There is no embedded database yet, and this is not what makes one.
+    #[error("there is no database file {}", file.display())]
+    NoDatabase {
+        /// Where it would be.
+        file: PathBuf,
+    },
+    /// The store's schema is not up to date, and this is not what migrates it.
+    #[error("{store} has {pending} migrations to go; migrate it first")]
+    Outdated {
+        /// Which store: `SQLite` or `PostgreSQL`.
+        store: &'static str,
+        /// How many are missing.
+        pending: u32,
+    },
+    /// The authorization backend cannot be set up.
+    #[error("authorization backend {backend} cannot be used")]
+    Authorization {
+        /// Which: see [`Authorization::name`](crate::Authorization::name).
+        backend: &'static str,
+        /// Why.
+        #[source]
+        source: BoxError,
+    },
     /// The stream backend cannot be set up.
     #[error("Redis cannot be used")]
     Streams(#[source] StreamError),

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod authorization;
 mod builder;
 #[cfg(feature = "sqlite")]
 mod data_folder;
@@ -7,10 +8,17 @@ mod error;
 mod running;
 mod store;
 mod streams;
+mod tools;
 
+#[cfg(all(feature = "sgp", feature = "spark"))]
+pub use authorization::Routed;
+#[cfg(feature = "spark")]
+pub use authorization::SparkOptions;
+pub use authorization::{Authorization, AuthorizationLimits};
 pub use builder::{Builder, Presets};
 pub use error::BuildError;
 pub use running::{Agentex, StillBusy, WorkerHandle};
+pub use tools::{Tools, ToolsUse};
 
 /// Calling agents.
 pub mod acp {
@@ -25,6 +33,24 @@ pub mod app {
 /// Who may do what.
 pub mod authz {
     pub use agentex_authz::*;
+}
+
+/// Authentication by OpenID Connect tokens.
+#[cfg(feature = "oidc")]
+pub mod oidc {
+    pub use agentex_authz_oidc::*;
+}
+
+/// Permission services over HTTP.
+#[cfg(feature = "sgp")]
+pub mod sgp {
+    pub use agentex_authz_sgp::*;
+}
+
+/// Permissions in SpiceDB.
+#[cfg(feature = "spark")]
+pub mod spark {
+    pub use agentex_authz_spark::*;
 }
 
 /// Entities and ports.

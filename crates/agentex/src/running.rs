@@ -5,6 +5,7 @@ use std::time::Duration;
 use agentex_app::App;
 use axum::Router;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::store::OpenStore;
 use crate::streams::OpenStreams;
@@ -59,6 +60,8 @@ struct Inner {
     app: Arc<App>,
     store: OpenStore,
     streams: OpenStreams,
+    /// What runs until the shutdown.
+    background: TaskTracker,
     /// Kept only to be let go of: the lock on the embedded store.
     claim: Mutex<Option<Claim>>,
 }
@@ -74,8 +77,12 @@ pub(crate) type Claim = std::convert::Infallible;
 pub struct StillBusy;
 
 impl WorkerHandle {
-    pub(crate) fn new(app: Arc<App>, store: OpenStore, streams: OpenStreams, claim: Option<Claim>) -> Self {
-        Self { inner: Arc::new(Inner { app, store, streams, claim: Mutex::new(claim) }) }
+    /// Starts what runs besides requests.
+    pub(crate) fn start(app: Arc<App>, store: OpenStore, streams: OpenStreams, claim: Option<Claim>) -> Self {
+        let background = TaskTracker::new();
+        let (relay, stop) = (app.relay.clone(), app.shutdown_token());
+        background.spawn(async move { relay.run(stop).await });
+        Self { inner: Arc::new(Inner { app, store, streams, background, claim: Mutex::new(claim) }) }
     }
 
     /// Begins the end: readiness reports that no new work should be sent, and open task streams finish. Requests are still
@@ -90,20 +97,23 @@ impl WorkerHandle {
         self.inner.app.shutdown_token()
     }
 
-    /// Shuts down, waits up to `deadline` for agent turns that outlived their requests, then closes the stream backend and
+    /// Shuts down, waits up to `deadline` for agent turns that outlived their requests and for changes of the authorization
+    /// graph that are being finished, then closes the stream backend and
     /// the store, which takes at most five seconds more. Call it after the last request was answered: later ones fail.
     ///
     /// # Errors
-    /// [`StillBusy`] when turns had to be cut; everything is closed all the same.
+    /// [`StillBusy`] when something had to be cut; everything is closed all the same.
     pub async fn drained(&self, deadline: Duration) -> Result<(), StillBusy> {
         self.shutdown();
-        let finished = tokio::time::timeout(deadline, self.inner.app.drain()).await;
+        let Inner { app, background, .. } = &*self.inner;
+        background.close();
+        let finished = tokio::time::timeout(deadline, async { tokio::join!(app.drain(), background.wait()) }).await;
         self.inner.streams.close();
         if tokio::time::timeout(CLOSE_LIMIT, self.inner.store.close()).await.is_err() {
             tracing::warn!("the store did not close in time");
         }
         self.inner.claim.lock().expect("nothing panics while it holds the lock").take();
-        finished.map_err(|_| StillBusy)
+        finished.map(drop).map_err(|_| StillBusy)
     }
 }
 

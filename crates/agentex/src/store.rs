@@ -1,3 +1,9 @@
+use std::sync::Arc;
+
+use agentex_authz::local::{RelationshipStore, StoreUse};
+use agentex_authz::router::RolloutStore;
+#[cfg(feature = "postgres")]
+use agentex_domain::ports::StoreError;
 use agentex_domain::ports::Stores;
 #[cfg(feature = "postgres")]
 use agentex_postgres::{PgOptions, PgStore};
@@ -5,6 +11,10 @@ use agentex_postgres::{PgOptions, PgStore};
 use agentex_sqlite::{SqliteOptions, SqliteStore};
 
 use crate::BuildError;
+
+/// How long a database may take to accept the first connection.
+#[cfg(feature = "postgres")]
+const CONNECT_LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Where rows live, before anything is opened.
 #[derive(Debug)]
@@ -14,6 +24,19 @@ pub(crate) enum StoreChoice {
     #[cfg(feature = "postgres")]
     Postgres(PgOptions),
     Own(Stores),
+}
+
+impl StoreChoice {
+    /// Refuses an embedded store that no server has made yet.
+    pub(crate) fn must_exist(&self) -> Result<(), BuildError> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(options) if !options.path.exists() => {
+                Err(BuildError::NoDatabase { file: options.path.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// An open store.
@@ -35,10 +58,15 @@ impl OpenStore {
                 .map(Self::Sqlite)
                 .map_err(|source| BuildError::Store { store: "SQLite", source }),
             #[cfg(feature = "postgres")]
-            StoreChoice::Postgres(options) => PgStore::connect(options)
-                .await
-                .map(Self::Postgres)
-                .map_err(|source| BuildError::Store { store: "PostgreSQL", source }),
+            StoreChoice::Postgres(options) => {
+                // The pool would try again for as long as a busy server's callers wait for a connection.
+                let connected = tokio::time::timeout(CONNECT_LIMIT, PgStore::connect(options)).await;
+                let store = connected.unwrap_or_else(|_| {
+                    let text = format!("no connection within {} s", CONNECT_LIMIT.as_secs());
+                    Err(StoreError::Unavailable(text.into()))
+                });
+                store.map(Self::Postgres).map_err(|source| BuildError::Store { store: "PostgreSQL", source })
+            }
             StoreChoice::Own(stores) => Ok(Self::Own(stores)),
         }
     }
@@ -69,6 +97,47 @@ impl OpenStore {
         }
     }
 
+    /// Refuses a schema that is not up to date; a store of the embedder's own is the embedder's business.
+    pub(crate) async fn must_be_migrated(&self) -> Result<(), BuildError> {
+        let (store, pending) = match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(store) => ("SQLite", store.pending().await.map_err(|source| unmigrated("SQLite", source))?),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => {
+                ("PostgreSQL", store.pending().await.map_err(|source| unmigrated("PostgreSQL", source))?)
+            }
+            Self::Own(_) => return Ok(()),
+        };
+        if pending == 0 { Ok(()) } else { Err(BuildError::Outdated { store, pending }) }
+    }
+
+    /// Where a local backend keeps relationships, and who else writes them: nobody when this process holds the store.
+    pub(crate) fn relationships(&self, held: bool) -> Option<(Arc<dyn RelationshipStore>, StoreUse)> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(store) => {
+                Some((store.relationships(), if held { StoreUse::Exclusive } else { StoreUse::Shared }))
+            }
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => {
+                let _ = held;
+                Some((store.relationships(), StoreUse::Shared))
+            }
+            Self::Own(_) => None,
+        }
+    }
+
+    /// Accounts' rollout flags.
+    pub(crate) fn rollout(&self) -> Option<Arc<dyn RolloutStore>> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(store) => Some(store.rollout()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => Some(store.rollout()),
+            Self::Own(_) => None,
+        }
+    }
+
     /// Waits for running statements and closes every connection of the process's own.
     pub(crate) async fn close(&self) {
         match self {
@@ -79,4 +148,9 @@ impl OpenStore {
             Self::Own(_) => {}
         }
     }
+}
+
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+fn unmigrated(store: &'static str, source: impl std::error::Error + Send + Sync + 'static) -> BuildError {
+    BuildError::Migration { store, source: Box::new(source) }
 }

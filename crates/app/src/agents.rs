@@ -4,7 +4,7 @@ use agentex_authz::{Operation, ResourceKind, ResourceRef};
 use agentex_domain::ports::{AgentFilter, AgentOrder, Clock, Stores};
 use agentex_domain::{Agent, AgentId, Direction, JsonObject, PageRequest, TaskId};
 
-use crate::guard::Guard;
+use crate::guard::{Guard, Sought};
 use crate::lifecycle::Lifecycle;
 use crate::{AgentSelector, Caller, Error};
 
@@ -40,9 +40,7 @@ impl Agents {
     /// The agent, if the caller may read it.
     #[tracing::instrument(name = "agents.get", skip_all, fields(agent = %agent))]
     pub async fn get(&self, caller: &Caller, agent: &AgentSelector) -> Result<Agent, Error> {
-        let found = self.find(agent).await?;
-        self.guard.require(caller, Operation::Read, ResourceRef::agent(found.id.as_str()), agent.absent()).await?;
-        Ok(found)
+        self.authorized(caller, Operation::Read, agent).await
     }
 
     /// One page of the agents the caller may read, deleted ones excluded. A task the caller may not read has no agents.
@@ -53,7 +51,7 @@ impl Agents {
         {
             return Ok(Vec::new());
         }
-        let scope = self.guard.readable(caller, ResourceKind::Agent).await?;
+        let scope = self.guard.visible(caller, ResourceKind::Agent).await?.scope;
         if scope.is_empty() {
             return Ok(Vec::new());
         }
@@ -65,28 +63,20 @@ impl Agents {
     /// Soft-deletes the agent, drops its keys and answers its id. The name stays taken.
     #[tracing::instrument(name = "agents.delete", skip_all, fields(agent = %agent))]
     pub async fn delete(&self, caller: &Caller, agent: &AgentSelector) -> Result<AgentId, Error> {
-        let id = self.find(agent).await?.id;
-        let resource = ResourceRef::agent(id.as_str());
-        self.guard.require(caller, Operation::Delete, resource.clone(), agent.absent()).await?;
-        let keys = self
-            .stores
-            .agents
-            .delete(&id, Agent::REASON_DELETED, self.clock.now())
-            .await?
-            .ok_or_else(|| Error::NotFound(agent.absent()))?;
-        let principal = caller.principal();
-        for key in keys {
-            self.lifecycle.removed(&principal, &ResourceRef::api_key(key.as_str())).await;
-        }
-        self.lifecycle.removed(&principal, &resource).await;
+        let id = self.authorized(caller, Operation::Delete, agent).await?.id;
+        let departure = self.lifecycle.departure(caller);
+        let intents = self.stores.agents.delete(&id, Agent::REASON_DELETED, self.clock.now(), departure).await?;
+        self.lifecycle.departed(caller, intents.ok_or_else(|| Error::NotFound(agent.absent()))?).await;
         Ok(id)
     }
 
-    async fn find(&self, agent: &AgentSelector) -> Result<Agent, Error> {
+    async fn authorized(&self, caller: &Caller, operation: Operation, agent: &AgentSelector) -> Result<Agent, Error> {
         let found = match agent {
             AgentSelector::Id(id) => self.stores.agents.find(id).await?,
             AgentSelector::Name(name) => self.stores.agents.find_by_name(name).await?,
         };
-        found.filter(|found| !found.is_deleted()).ok_or_else(|| Error::NotFound(agent.absent()))
+        let found = found.filter(|found| !found.is_deleted());
+        self.guard.require_sought(caller, operation, Sought::agent(agent, found.as_ref())).await?;
+        found.ok_or_else(|| Error::NotFound(agent.absent()))
     }
 }

@@ -13,25 +13,38 @@ pub enum Caller {
     /// Somebody the authentication provider vouches for.
     Principal(Principal),
     /// An agent that proved itself with its internal key.
-    Agent(AgentId),
+    Agent {
+        /// The agent.
+        id: AgentId,
+        /// Whom it says it acts for, proved by a credential it was handed.
+        acting: Option<Principal>,
+    },
 }
 
 impl Caller {
+    /// An agent that acts for itself only.
+    #[must_use]
+    pub const fn agent(id: AgentId) -> Self {
+        Self::Agent { id, acting: None }
+    }
+
     /// The caller as permission backends see it. Backends that know no such principal deny it, which is the safe answer
     /// for anonymous callers and agents.
     pub(crate) fn principal(&self) -> Cow<'_, Principal> {
         match self {
             Self::Anonymous => Cow::Owned(Principal::anonymous()),
             Self::Principal(principal) => Cow::Borrowed(principal),
-            Self::Agent(id) => Cow::Owned(Principal::from_json(json!({ "agent_id": id }))),
+            Self::Agent { id, .. } => Cow::Owned(Principal::from_json(json!({ "agent_id": id }))),
         }
     }
 
-    /// The principal that can own what this caller creates.
+    /// The principal that can own what this caller creates, where the caller itself says.
     pub(crate) fn creator(&self) -> Option<&Principal> {
         match self {
-            Self::Principal(principal) if principal.is_resolvable_creator() => Some(principal),
-            Self::Principal(_) | Self::Anonymous | Self::Agent(_) => None,
+            Self::Principal(principal) | Self::Agent { acting: Some(principal), .. } => {
+                principal.is_resolvable_creator().then_some(principal)
+            }
+            Self::Anonymous | Self::Agent { acting: None, .. } => None,
         }
     }
 }

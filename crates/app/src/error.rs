@@ -13,6 +13,8 @@ pub enum Absent {
     Id(String),
     /// Addressed by name.
     Name(String),
+    /// An API key, however it was addressed.
+    ApiKey,
     /// A deployment addressed under an agent.
     DeploymentOfAgent {
         /// The deployment.
@@ -27,6 +29,7 @@ impl fmt::Display for Absent {
         match self {
             Self::Id(id) => write!(f, "Item with id '{id}' does not exist."),
             Self::Name(name) => write!(f, "Item with name '{name}' does not exist."),
+            Self::ApiKey => f.write_str("Agent api_key not found."),
             Self::DeploymentOfAgent { deployment, agent } => {
                 write!(f, "Deployment {deployment} not found for agent {agent}")
             }

@@ -1,10 +1,14 @@
 #![doc = include_str!("../README.md")]
 
+mod access;
 mod agents;
+mod api_keys;
 mod authentication;
+mod backfill;
 mod caller;
 mod error;
 mod feed;
+mod forwarding;
 mod guard;
 mod lifecycle;
 mod messages;
@@ -13,29 +17,37 @@ mod registrations;
 mod rpc;
 mod secrets;
 mod selectors;
+mod settings;
 mod task_streams;
 mod tasks;
 #[cfg(test)]
 mod testing;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use agentex_authz::{Authenticator, Authorizer};
-use agentex_domain::ports::{AgentClient, Clock, EventStream, Probe, Stores};
+use agentex_domain::ports::{AgentClient, AgentForwarder, Clock, EventStream, Probe, Stores};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use access::{Access, AccessQuestion, AccessSubject};
 pub use agents::{AgentQuery, Agents};
+pub use api_keys::{ApiKeyName, ApiKeyQuery, ApiKeys, CreatedApiKey, NewApiKey, NewWebhookTrigger, WebhookTrigger};
 pub use authentication::Authentication;
+pub use backfill::{Backfill, BackfillCursor, BackfillEvent, BackfillOptions, BackfillReport};
 pub use caller::{Caller, RequestContext};
 pub use error::{Absent, Error};
+pub use forwarding::{ForwardCall, ForwardRefusal, Forwarded, Forwarding, ForwardingSettings};
+pub use lifecycle::{IntentRelay, Relayed};
 pub use messages::{Messages, NewMessage};
 pub use readiness::{CheckResult, Readiness};
-pub use registrations::{RegisterAgent, RegisterBuild, Registered, Registrations};
+pub use registrations::{
+    BuildRegistered, REGISTRATION_TOKEN_PREFIX, RegisterAgent, RegisterBuild, Registered, Registrations,
+};
 pub use rpc::{AuthorizedCall, Rpc, RpcOutcome, RpcRequest, TurnUpdate, TurnUpdates};
 pub use secrets::{Keyring, SecretsKey, SecretsKeyError};
 pub use selectors::{AgentSelector, TaskSelector};
+pub use settings::{AgentScope, AuthorizationSettings, LinkRule, RegistrationAuth, RelaySettings, Settings};
 pub use task_streams::{StreamItem, TaskStreams};
 pub use tasks::{TaskQuery, TaskWithAgents, Tasks};
 
@@ -52,8 +64,10 @@ pub struct Ports {
     pub streams: Arc<dyn EventStream>,
     /// Calls to agents.
     pub agent_client: Arc<dyn AgentClient>,
-    /// Who may do what.
-    pub authorizer: Arc<dyn Authorizer>,
+    /// Requests of outsiders to agents.
+    pub forwarder: Arc<dyn AgentForwarder>,
+    /// Who may do what. `None`: everybody everything, and nothing is recorded.
+    pub authorizer: Option<Arc<dyn Authorizer>>,
     /// Who is calling.
     pub authenticator: Arc<dyn Authenticator>,
     /// Sealing and digesting of stored secrets.
@@ -64,42 +78,16 @@ pub struct Ports {
     pub probes: Vec<Arc<dyn Probe>>,
 }
 
-/// What can be tuned.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// How often an idle task stream gets a keepalive and re-checks the task and the caller's permission.
-    pub stream_keepalive: Duration,
-    /// How often the text of a reply in flight is stored, so that a crash loses at most this much of it.
-    pub turn_checkpoint: Duration,
-    /// Refuse a second `message/send` on a task while one is running in this process.
-    pub one_turn_per_task: bool,
-    /// Largest content of one message, in bytes of its JSON form.
-    pub max_content_bytes: usize,
-    /// Most messages in one batch.
-    pub max_batch: usize,
-    /// How long one readiness probe may take.
-    pub probe_timeout: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            stream_keepalive: Duration::from_secs(15),
-            turn_checkpoint: Duration::from_secs(1),
-            one_turn_per_task: false,
-            max_content_bytes: 1024 * 1024,
-            max_batch: 1000,
-            probe_timeout: Duration::from_secs(2),
-        }
-    }
-}
-
 /// All use cases over one set of ports.
 pub struct App {
     /// Who is calling.
     pub authentication: Authentication,
     /// Reading and deleting agents.
     pub agents: Agents,
+    /// Why somebody may do something.
+    pub access: Access,
+    /// Keys of agents.
+    pub api_keys: ApiKeys,
     /// Agents registering themselves, and builds registering agents.
     pub registrations: Registrations,
     /// Tasks.
@@ -108,6 +96,10 @@ pub struct App {
     pub messages: Messages,
     /// Calls to agents.
     pub rpc: Rpc,
+    /// Requests of outsiders to agents.
+    pub forwarding: Forwarding,
+    /// Finishes what was left unfinished in the authorization graph.
+    pub relay: IntentRelay,
     /// Watching tasks.
     pub task_streams: TaskStreams,
     /// Whether the dependencies answer.
@@ -120,23 +112,60 @@ impl App {
     /// Wires the use cases.
     #[must_use]
     pub fn new(ports: Ports, settings: Settings) -> Self {
-        let Ports { stores, streams, agent_client, authorizer, authenticator, keyring, clock, probes } = ports;
+        let Ports { stores, streams, agent_client, forwarder, authorizer, authenticator, keyring, clock, probes } =
+            ports;
         let shutdown = CancellationToken::new();
         let background = TaskTracker::new();
-        let guard = Guard::new(Arc::clone(&authorizer));
-        let lifecycle = Lifecycle::new(authorizer);
+        let scope = settings.authorization.agent_scope;
+        let guard = Guard::new(authorizer.clone(), scope, Arc::clone(&stores.tasks));
+        let access = Access::new(guard.clone(), authorizer.clone());
+        let lifecycle = Lifecycle::new(
+            authorizer,
+            Arc::clone(&stores.intents),
+            Arc::clone(&stores.owners),
+            Arc::clone(&clock),
+            settings.relay.clone(),
+        );
         let feed = TaskFeed::new(Arc::clone(&streams));
         let agents = Agents::new(stores.clone(), guard.clone(), lifecycle.clone(), Arc::clone(&clock));
         let tasks = Tasks::new(stores.clone(), guard.clone(), lifecycle.clone(), feed.clone(), Arc::clone(&clock));
         let messages = Messages::new(stores.clone(), guard.clone(), Arc::clone(&clock), &settings);
+        let authentication = Authentication::new(
+            authenticator,
+            Arc::clone(&stores.api_keys),
+            keyring.clone(),
+            lifecycle.is_enabled(),
+            settings.authorization.clone(),
+        );
         Self {
-            authentication: Authentication::new(authenticator, Arc::clone(&stores.api_keys), keyring.clone()),
+            forwarding: Forwarding::new(forwarding::Parts {
+                stores: stores.clone(),
+                guard: guard.clone(),
+                authentication: authentication.clone(),
+                keyring: keyring.clone(),
+                forwarder,
+                clock: Arc::clone(&clock),
+                authorization_is_on: lifecycle.is_enabled(),
+                settings: settings.forwarding.clone(),
+            }),
+            authentication,
+            relay: IntentRelay::new(lifecycle.clone()),
+            api_keys: ApiKeys::new(
+                stores.clone(),
+                guard.clone(),
+                lifecycle.clone(),
+                keyring.clone(),
+                Arc::clone(&clock),
+                settings.public_url.as_deref(),
+            ),
+            access,
             registrations: Registrations::new(
                 stores.clone(),
                 guard.clone(),
                 lifecycle.clone(),
                 keyring.clone(),
                 Arc::clone(&clock),
+                settings.authorization.clone(),
             ),
             rpc: Rpc::new(rpc::Parts {
                 stores: stores.clone(),
@@ -149,7 +178,7 @@ impl App {
                 background: background.clone(),
                 settings: settings.clone(),
             }),
-            task_streams: TaskStreams::new(stores.clone(), guard, streams, settings.stream_keepalive, shutdown.clone()),
+            task_streams: TaskStreams::new(stores.clone(), guard, streams, &settings, shutdown.clone()),
             readiness: Readiness::new(stores.probe, probes, settings.probe_timeout, shutdown.clone()),
             agents,
             tasks,

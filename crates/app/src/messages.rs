@@ -1,13 +1,13 @@
 use std::sync::Arc;
 
-use agentex_authz::{Operation, ResourceRef};
+use agentex_authz::{Operation, ResourceKind, ResourceRef};
 use agentex_domain::ports::{Clock, MessageOrder, Stores, UpdateMany};
 use agentex_domain::{
     Direction, Message, MessageContent, MessageCursor, MessageFilter, MessageId, MessagePage, PageRequest,
     StreamingStatus, TaskId, TimeDirection, Timestamp,
 };
 
-use crate::guard::Guard;
+use crate::guard::{Guard, Sought};
 use crate::{Absent, Caller, Error, Settings};
 
 /// Messages of tasks. They have no permissions of their own; their task's count.
@@ -108,10 +108,11 @@ impl Messages {
     #[tracing::instrument(name = "messages.get", skip_all, fields(message.id = %id))]
     pub async fn get(&self, caller: &Caller, id: &MessageId) -> Result<Message, Error> {
         let absent = || Absent::Id(id.as_str().to_owned());
-        let message = self.stores.messages.find(id).await?.ok_or_else(|| Error::NotFound(absent()))?;
-        let task = ResourceRef::task(message.task_id.as_str());
-        self.guard.require(caller, Operation::Read, task, absent()).await?;
-        Ok(message)
+        let message = self.stores.messages.find(id).await?;
+        let task = message.as_ref().map(|message| message.task_id.as_str());
+        let sought = Sought { kind: ResourceKind::Task, found: task, typed: None, absent: absent() };
+        self.guard.require_sought(caller, Operation::Read, sought).await?;
+        message.ok_or_else(|| Error::NotFound(absent()))
     }
 
     /// One page of a task's messages. An unknown task has none.

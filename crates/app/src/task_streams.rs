@@ -14,8 +14,8 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::guard::Guard;
-use crate::{Caller, Error, TaskSelector};
+use crate::guard::{Guard, Sought};
+use crate::{Caller, Error, Settings, TaskSelector};
 
 /// Entries read at once when the history of a finished task is replayed.
 const REPLAY_BATCH: usize = 500;
@@ -33,6 +33,7 @@ struct Watch {
     guard: Guard,
     streams: Arc<dyn EventStream>,
     keepalive: Duration,
+    recheck: Duration,
     shutdown: CancellationToken,
 }
 
@@ -55,10 +56,11 @@ impl TaskStreams {
         stores: Stores,
         guard: Guard,
         streams: Arc<dyn EventStream>,
-        keepalive: Duration,
+        settings: &Settings,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { watch: Arc::new(Watch { stores, guard, streams, keepalive, shutdown }) }
+        let Settings { stream_keepalive: keepalive, stream_recheck: recheck, .. } = *settings;
+        Self { watch: Arc::new(Watch { stores, guard, streams, keepalive, recheck, shutdown }) }
     }
 
     /// Watches a task: a `connected` event, then what happens from now on (or after `resume_after`, retained entries
@@ -78,9 +80,9 @@ impl TaskStreams {
             TaskSelector::Name(name) => watch.stores.tasks.find_by_name(name).await?,
         };
         let absent = || Error::NotFound(task.absent());
-        let id = found.filter(|found| found.status != TaskStatus::Deleted).ok_or_else(absent)?.id;
-        let resource = ResourceRef::task(id.as_str());
-        watch.guard.require(caller, Operation::Read, resource, task.absent()).await?;
+        let found = found.filter(|found| found.status != TaskStatus::Deleted);
+        watch.guard.require_sought(caller, Operation::Read, Sought::task(task, found.as_ref())).await?;
+        let id = found.ok_or_else(absent)?.id;
 
         // The place in the stream is taken before the status is read, so that a change in between is seen either way.
         let start = resume_after.map_or(StartAt::Now, StartAt::After);
@@ -103,6 +105,8 @@ struct Viewer {
     /// Items not yet taken.
     ready: VecDeque<StreamItem>,
     next_check: Instant,
+    /// When the row is looked at however busy the stream is.
+    latest_check: Instant,
     next_ping: Instant,
 }
 
@@ -130,6 +134,7 @@ impl Viewer {
         metrics::counter!("agentex_task_stream_opened_total").increment(1);
         metrics::gauge!("agentex_task_stream_active").increment(1);
         let due = Instant::now() + watch.keepalive;
+        let latest_check = Instant::now() + watch.recheck;
         let mut viewer = Self {
             watch,
             caller,
@@ -137,6 +142,7 @@ impl Viewer {
             phase,
             ready: VecDeque::new(),
             next_check: due,
+            latest_check,
             next_ping: due,
             task_id: task.id,
         };
@@ -171,8 +177,12 @@ impl Viewer {
             biased;
             delivery = deliveries.next() => match delivery {
                 Some(delivery) => {
-                    self.next_ping = Instant::now() + self.watch.keepalive;
+                    let now = Instant::now();
+                    self.next_ping = now + self.watch.keepalive;
                     self.deliver(delivery).await;
+                    if now >= self.latest_check && matches!(self.phase, Phase::Live(_)) {
+                        self.check_row().await;
+                    }
                 }
                 None => self.phase = Phase::Ended,
             },
@@ -183,7 +193,6 @@ impl Viewer {
                     self.next_ping = now + self.watch.keepalive;
                 }
                 if now >= self.next_check {
-                    self.next_check = now + self.watch.keepalive;
                     self.check_row().await;
                 }
             }
@@ -224,6 +233,9 @@ impl Viewer {
 
     /// Ends the stream when the task has ended unseen, is gone, or may no longer be read by this caller.
     async fn check_row(&mut self) {
+        let now = Instant::now();
+        self.next_check = now + self.watch.keepalive;
+        self.latest_check = now + self.watch.recheck;
         match self.watch.stores.tasks.find(&self.task_id).await {
             Ok(Some(task)) if !task.status.is_terminal() => {}
             Ok(_) => {

@@ -1,12 +1,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use agentex_authz::{Operation, ResourceKind, ResourceRef, Scope};
-use agentex_domain::ports::{Clock, Stores, TaskChange, TaskFilter, TaskOrder, Transitioned};
+use agentex_authz::{Operation, ResourceKind};
+use agentex_domain::ports::{Clock, DeletedTask, Stores, TaskChange, TaskFilter, TaskOrder, Transitioned};
 use agentex_domain::{Agent, AgentId, Direction, JsonObject, PageRequest, Task, TaskId, TaskStatus, Transition};
 
 use crate::feed::TaskFeed;
-use crate::guard::Guard;
+use crate::guard::{Guard, Sought, Visible};
 use crate::lifecycle::Lifecycle;
 use crate::{Caller, Error, TaskSelector};
 
@@ -79,12 +79,12 @@ impl Tasks {
             let text = "Cannot filter by DELETED status; deleted tasks are not returned by list_tasks.";
             return Err(Error::Invalid(text.to_owned()));
         }
-        let scope = self.guard.readable(caller, ResourceKind::Task).await?;
+        let Visible { scope, linked_to } = self.guard.visible(caller, ResourceKind::Task).await?;
         if scope.is_empty() {
             return Ok(Vec::new());
         }
         let TaskQuery { agent_id, agent_name, status, task_metadata, order, direction, page, with_agents } = query;
-        let filter = TaskFilter { scope, agent_id, agent_name, status, task_metadata };
+        let filter = TaskFilter { scope, linked_to, agent_id, agent_name, status, task_metadata };
         let tasks = self.stores.tasks.list(&filter, order, direction, page).await?;
         self.with_agents(caller, tasks, with_agents).await
     }
@@ -116,14 +116,12 @@ impl Tasks {
     pub async fn delete(&self, caller: &Caller, task: &TaskSelector) -> Result<TaskId, Error> {
         let id = self.authorized(caller, Operation::Delete, task).await?.id;
         let reason = Transition::Delete.default_reason();
-        match self.stores.tasks.transition(&id, Transition::Delete, reason, self.clock.now()).await? {
-            Transitioned::Done(deleted) => {
-                self.feed.task_updated(&deleted).await;
-                self.lifecycle.removed(&caller.principal(), &ResourceRef::task(id.as_str())).await;
-                Ok(id)
-            }
-            Transitioned::Refused(_) | Transitioned::Absent => Err(Error::NotFound(task.absent())),
-        }
+        let departure = self.lifecycle.departure(caller);
+        let deleted = self.stores.tasks.delete(&id, reason, self.clock.now(), departure).await?;
+        let DeletedTask { task: deleted, intent } = deleted.ok_or_else(|| Error::NotFound(task.absent()))?;
+        self.feed.task_updated(&deleted).await;
+        self.lifecycle.departed(caller, intent.into_iter().collect()).await;
+        Ok(id)
     }
 
     /// Moves the task to another status. An empty reason counts as none.
@@ -174,10 +172,9 @@ impl Tasks {
             TaskSelector::Id(id) => self.stores.tasks.find(id).await?,
             TaskSelector::Name(name) => self.stores.tasks.find_by_name(name).await?,
         };
-        let found =
-            found.filter(|found| found.status != TaskStatus::Deleted).ok_or_else(|| Error::NotFound(task.absent()))?;
-        self.guard.require(caller, operation, ResourceRef::task(found.id.as_str()), task.absent()).await?;
-        Ok(found)
+        let found = found.filter(|found| found.status != TaskStatus::Deleted);
+        self.guard.require_sought(caller, operation, Sought::task(task, found.as_ref())).await?;
+        found.ok_or_else(|| Error::NotFound(task.absent()))
     }
 
     async fn with_agents(&self, caller: &Caller, tasks: Vec<Task>, wanted: bool) -> Result<Vec<TaskWithAgents>, Error> {
@@ -187,15 +184,11 @@ impl Tasks {
         let ids: Vec<TaskId> = tasks.iter().map(|task| task.id.clone()).collect();
         let linked = self.stores.tasks.agents_of(&ids).await?;
         // A task may be readable where its agent is not.
-        let scope = self.guard.readable(caller, ResourceKind::Agent).await?;
+        let scope = self.guard.visible(caller, ResourceKind::Agent).await?.scope;
         let mut by_task: HashMap<TaskId, Vec<Agent>> = HashMap::new();
         let mut seen = HashSet::new();
         for (task_id, agent) in linked {
-            let visible = match &scope {
-                Scope::All => true,
-                Scope::Only(ids) => ids.contains(agent.id.as_str()),
-            };
-            if visible && seen.insert((task_id.clone(), agent.id.clone())) {
+            if scope.contains(agent.id.as_str()) && seen.insert((task_id.clone(), agent.id.clone())) {
                 by_task.entry(task_id).or_default().push(agent);
             }
         }
@@ -217,16 +210,16 @@ pub(crate) fn bounded_reason(reason: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use agentex_authz::{AuthzError, Decision, MockAuthorizer, Principal};
-    use agentex_domain::NewTask;
+    use agentex_authz::{AuthzError, Decision, MockAuthorizer, Principal, ResourceRef, Scope};
     use agentex_domain::ports::{Cursor, Entry, EventStream, StartAt, StreamError, Subscription, SystemClock};
+    use agentex_domain::{Intent, IntentId, IntentStep, NewTask};
     use async_trait::async_trait;
     use bytes::Bytes;
     use serde_json::json;
 
     use super::*;
     use crate::Absent;
-    use crate::testing::{Log, MockStores, at};
+    use crate::testing::{Log, MockStores, at, guard, lifecycle};
 
     /// A stream backend that is down.
     struct Down;
@@ -265,14 +258,31 @@ mod tests {
     fn tasks(stores: MockStores, authorizer: MockAuthorizer) -> Tasks {
         let authorizer: Arc<dyn agentex_authz::Authorizer> = Arc::new(authorizer);
         let feed = TaskFeed::new(Arc::new(Down));
-        let guard = Guard::new(Arc::clone(&authorizer));
-        Tasks::new(stores.into_stores(), guard, Lifecycle::new(authorizer), feed, Arc::new(SystemClock))
+        let (guard, lifecycle) = (guard(Some(Arc::clone(&authorizer))), lifecycle(Some(authorizer)));
+        Tasks::new(stores.into_stores(), guard, lifecycle, feed, Arc::new(SystemClock))
     }
 
     fn with_task(log: &Log) -> MockStores {
         let mut stores = MockStores::default();
         stores.tasks.expect_find().returning(|_| Ok(Some(task(TaskStatus::Running))));
         stores.tasks.expect_find_by_name().returning(|_| Ok(Some(task(TaskStatus::Running))));
+        let deletes = log.clone();
+        stores.tasks.expect_delete().returning(move |id, reason, at, departure| {
+            deletes.add(format!("delete {id}: {reason}"));
+            let departure = departure.unwrap();
+            let intent = Intent {
+                id: IntentId::generate(),
+                resource: ResourceRef::task(id.as_str()),
+                parent: None,
+                owner: departure.by,
+                step: IntentStep::Deregistering,
+                attempts: 0,
+                last_error: None,
+                created_at: at,
+                due_at: departure.due_at,
+            };
+            Ok(Some(DeletedTask { task: task(TaskStatus::Deleted), intent: Some(intent) }))
+        });
         let log = log.clone();
         stores.tasks.expect_transition().returning(move |id, transition, reason, _| {
             log.add(format!("{transition:?} {id}: {reason}"));
@@ -291,6 +301,7 @@ mod tests {
         authorizer
     }
 
+    /// authz §7: 107, 108
     #[tokio::test]
     async fn a_delete_takes_the_edges_away_after_the_row_and_succeeds_even_if_that_fails() {
         for selector in [TaskSelector::Id("t".into()), TaskSelector::Name("n".into())] {
@@ -312,11 +323,12 @@ mod tests {
             assert_eq!(deleted.unwrap().as_str(), "t");
             assert_eq!(
                 log.entries(),
-                ["check delete", "Delete t: Task deleted successfully", "deregister task:t", "revoke task:t"]
+                ["check delete", "delete t: Task deleted successfully", "deregister task:t", "revoke task:t"]
             );
         }
     }
 
+    /// authz §7: 103
     #[tokio::test]
     async fn cancelling_needs_cancel_and_every_other_transition_update() {
         for (transition, needed) in [
@@ -338,6 +350,7 @@ mod tests {
         }
     }
 
+    /// authz §7: 104, 106
     #[tokio::test]
     async fn an_editor_may_not_cancel_and_a_stranger_sees_no_task() {
         let log = Log::default();
@@ -361,6 +374,7 @@ mod tests {
         }
     }
 
+    /// authz §7: 110
     #[tokio::test]
     async fn an_empty_scope_is_answered_without_a_query() {
         let mut authorizer = MockAuthorizer::new();

@@ -2,12 +2,18 @@
 
 use std::sync::{Arc, Mutex};
 
+use agentex_authz::Authorizer;
 use agentex_domain::Timestamp;
 use agentex_domain::ports::{
-    MockAgentRepository, MockApiKeyRepository, MockDeploymentRepository, MockEventRepository, MockMessageRepository,
-    MockTaskRepository, Probe, ProbeError, Stores,
+    MockAgentRepository, MockApiKeyRepository, MockDeploymentRepository, MockEventRepository, MockIntentRepository,
+    MockMessageRepository, MockOwnerRepository, MockRegistrationTokenRepository, MockTaskRepository, Opened, Probe,
+    ProbeError, Stores, SystemClock,
 };
 use async_trait::async_trait;
+
+use crate::guard::Guard;
+use crate::lifecycle::Lifecycle;
+use crate::{AgentScope, RelaySettings};
 
 /// What happened, in order.
 #[derive(Clone, Default)]
@@ -32,6 +38,7 @@ pub(crate) struct MockStores {
     pub(crate) tasks: MockTaskRepository,
     pub(crate) messages: MockMessageRepository,
     pub(crate) events: MockEventRepository,
+    pub(crate) registration_tokens: MockRegistrationTokenRepository,
 }
 
 impl MockStores {
@@ -43,9 +50,39 @@ impl MockStores {
             tasks: Arc::new(self.tasks),
             messages: Arc::new(self.messages),
             events: Arc::new(self.events),
+            intents: Arc::new(willing_intents()),
+            owners: Arc::new(unowned()),
+            registration_tokens: Arc::new(self.registration_tokens),
             probe: Arc::new(NoProbe),
         }
     }
+}
+
+/// Intents that take everything and remember nothing.
+pub(crate) fn willing_intents() -> MockIntentRepository {
+    let mut intents = MockIntentRepository::new();
+    intents.expect_open().returning(|_| Ok(Opened::Done));
+    intents.expect_abandon().returning(|_, _| Ok(true));
+    intents.expect_close().returning(|_, _, _| Ok(true));
+    intents.expect_failed().returning(|_, _, _| Ok(()));
+    intents
+}
+
+fn unowned() -> MockOwnerRepository {
+    let mut owners = MockOwnerRepository::new();
+    owners.expect_find().returning(|_| Ok(None));
+    owners
+}
+
+/// A guard for callers that are no agents.
+pub(crate) fn guard(authorizer: Option<Arc<dyn Authorizer>>) -> Guard {
+    Guard::new(authorizer, AgentScope::Own, Arc::new(MockTaskRepository::new()))
+}
+
+/// A lifecycle whose intents are willing.
+pub(crate) fn lifecycle(authorizer: Option<Arc<dyn Authorizer>>) -> Lifecycle {
+    let (intents, owners) = (Arc::new(willing_intents()), Arc::new(unowned()));
+    Lifecycle::new(authorizer, intents, owners, Arc::new(SystemClock), RelaySettings::default())
 }
 
 struct NoProbe;

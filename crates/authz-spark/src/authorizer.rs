@@ -22,6 +22,8 @@ use crate::settings::{InvalidSettings, SparkSettings};
 /// Questions per call; SpiceDB takes ten times as many, in messages that grow too large.
 const CHECKS_PER_CALL: usize = 1_000;
 const LOOKUP_PAGE: u32 = 1_000;
+/// How often a write starts over whose precondition was not met, although nothing is found to be in the way.
+pub(crate) const ATTEMPTS: u32 = 10;
 /// Accounts remembered as open. Forgetting one costs a write that changes nothing.
 const REMEMBERED_ACCOUNTS: usize = 10_000;
 
@@ -91,17 +93,25 @@ impl SparkAuthorizer {
 
     /// Makes everybody who acts in the account a member of it, unless somebody said before who belongs to it.
     async fn open_account(&self, caller: &Caller<'_>) -> Result<(), AuthzError> {
-        let updates = edges::open_account(&caller.account, caller.account_id).into();
         let settled = edges::everything(&caller.account);
-        match self.write(updates, vec![edges::must_not_exist(settled.clone())]).await {
-            Ok(()) => {}
-            // The precondition is not the only one that fails so; a missing schema does, too.
-            Err(status) if status.code() == Code::FailedPrecondition => {
-                if !self.client.exists(settled).await.map_err(from_status)? {
-                    return Err(from_status(status));
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let updates = edges::open_account(&caller.account, caller.account_id).into();
+            match self.write(updates, vec![edges::must_not_exist(settled.clone())]).await {
+                Ok(()) => break,
+                Err(status) if status.code() == Code::FailedPrecondition => {
+                    // Without the schema both fail so, and this one says it.
+                    if self.client.exists(settled.clone()).await.map_err(from_status)? {
+                        break;
+                    }
+                    // What was in the way is gone, or was too new to be seen.
+                    if attempt == ATTEMPTS {
+                        return Err(AuthzError::Busy(status.into()));
+                    }
                 }
+                Err(status) => return Err(from_status(status)),
             }
-            Err(status) => return Err(from_status(status)),
         }
         let mut opened = self.opened.lock().expect("nothing panics while it holds the set");
         if opened.len() >= REMEMBERED_ACCOUNTS {

@@ -37,3 +37,22 @@ pub(crate) fn from_code(code: Code, source: Box<dyn std::error::Error + Send + S
 pub(crate) fn protocol(what: &'static str) -> AuthzError {
     AuthzError::Protocol(what.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever SpiceDB says about our key, the caller did nothing wrong.
+    /// authz §7: 209
+    #[test]
+    fn no_refusal_of_our_own_key_becomes_the_callers() {
+        for code in [Code::Unauthenticated, Code::PermissionDenied] {
+            let error = from_status(Status::new(code, "no"));
+            assert!(matches!(error, AuthzError::Gateway(_)), "{error:?}");
+        }
+        for code in (0..=16).map(Code::from_i32) {
+            let error = from_status(Status::new(code, "no"));
+            assert!(!matches!(error, AuthzError::Unauthenticated | AuthzError::Refused), "{code:?}: {error:?}");
+        }
+    }
+}

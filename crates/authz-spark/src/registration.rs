@@ -1,21 +1,10 @@
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::time::Duration;
-
 use agentex_authz::{AuthzError, ResourceKind, ResourceRef};
 use spicedb_grpc_tonic::v1::{ObjectReference, SubjectReference};
 use tonic::Code;
 
-use crate::authorizer::SparkAuthorizer;
+use crate::authorizer::{ATTEMPTS, SparkAuthorizer};
 use crate::failure::{from_status, protocol};
 use crate::relationships::{self as edges, Caller};
-
-/// How often it starts over when its look does not explain why its write was refused: the resource changed in between,
-/// or many write at once and SpiceDB gave up on putting them in order.
-const ATTEMPTS: u32 = 40;
-/// The longest pause after the first attempt; it grows for some attempts, so that the others get done.
-const PAUSE: Duration = Duration::from_millis(5);
-/// How often it grows.
-const GROWTH: u32 = 10;
 
 /// What is written about a new resource, all at once.
 pub(crate) struct Registration {
@@ -59,7 +48,7 @@ impl Registration {
             });
             let refused = match spark.write(touches.collect(), expected.collect()).await {
                 Ok(()) => return Ok(()),
-                Err(status) if matches!(status.code(), Code::FailedPrecondition | Code::Aborted) => status,
+                Err(status) if status.code() == Code::FailedPrecondition => status,
                 Err(status) => return Err(from_status(status)),
             };
             // A precondition cannot say "nobody else", so this may be a repetition.
@@ -70,26 +59,24 @@ impl Registration {
             if attempt == ATTEMPTS {
                 return Err(AuthzError::Busy(refused.into()));
             }
-            tokio::time::sleep(some_of(PAUSE * attempt.min(GROWTH))).await;
         }
     }
 
     /// Finds out which edges are there. One with somebody else in its place is a refusal.
+    ///
+    /// One read of one state: from two, a registration of the same owner that comes in between would look like
+    /// somebody else's.
     async fn look(&mut self, spark: &SparkAuthorizer) -> Result<(), AuthzError> {
+        let there = spark.client.relationships(edges::everything(&self.object)).await.map_err(from_status)?;
         for edge in &mut self.edges {
-            let exactly = edges::exactly(&self.object, edge.relation, &edge.subject);
-            edge.held = spark.client.exists(exactly).await.map_err(from_status)?;
-            let any = edges::any(&self.object, edge.relation);
-            if !edge.held && spark.client.exists(any).await.map_err(from_status)? {
+            let mut subjects =
+                there.iter().filter(|other| other.relation == edge.relation).filter_map(|other| other.subject.as_ref());
+            let taken = subjects.clone().next().is_some();
+            edge.held = subjects.any(|subject| *subject == edge.subject);
+            if taken && !edge.held {
                 return Err(AuthzError::Refused);
             }
         }
         Ok(())
     }
-}
-
-/// A part of `longest` by chance, so that writers who met do not meet again.
-fn some_of(longest: Duration) -> Duration {
-    let chance = RandomState::new().build_hasher().finish() % 1000;
-    longest.mul_f64(f64::from(u32::try_from(chance).unwrap_or_default()) / 1000.0)
 }

@@ -97,18 +97,28 @@ pub(crate) fn open_account(account: &ObjectReference, account_id: &str) -> [Rela
     })
 }
 
+/// The account that a membership under the caveat is limited to; `None` for another caveat or one that names none.
+pub(crate) fn account_acted_in(caveat: &ContextualizedCaveat) -> Option<&str> {
+    let context = caveat.context.as_ref().filter(|_| caveat.caveat_name == "acting_in")?;
+    match context.fields.get("account")?.kind.as_ref()? {
+        Kind::StringValue(account) => Some(account),
+        _ => None,
+    }
+}
+
 /// The object itself as a subject.
 pub(crate) fn whole(object: ObjectReference) -> SubjectReference {
     SubjectReference { object: Some(object), optional_relation: String::new() }
 }
 
+/// Everything on all objects of the type.
+pub(crate) fn of_type(definition: &str) -> RelationshipFilter {
+    RelationshipFilter { resource_type: definition.to_owned(), ..Default::default() }
+}
+
 /// Everything on the object.
 pub(crate) fn everything(object: &ObjectReference) -> RelationshipFilter {
-    RelationshipFilter {
-        resource_type: object.object_type.clone(),
-        optional_resource_id: object.object_id.clone(),
-        ..Default::default()
-    }
+    RelationshipFilter { optional_resource_id: object.object_id.clone(), ..of_type(&object.object_type) }
 }
 
 /// Everything on the object under this relation.

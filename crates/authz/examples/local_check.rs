@@ -15,7 +15,7 @@ use agentex_authz::{Authorizer, AuthzError, Operation, Principal, ResourceKind, 
 const TASKS: usize = 1_000_000;
 const OWNERS: usize = 100;
 const CHECKS: usize = 1_000_000;
-const LISTS: usize = 20;
+const LISTS: usize = 100;
 
 /// Holds what a real store would load and takes no writes.
 struct Loaded;
@@ -63,7 +63,7 @@ fn owner(index: usize) -> Principal {
 async fn main() -> Result<(), AuthzError> {
     let start = Instant::now();
     let authorizer = GraphAuthorizer::open(Arc::new(Loaded), StoreUse::Exclusive).await?;
-    println!("load       {} relationships in {:.1?}", 3 * TASKS + 2, start.elapsed());
+    println!("load       {} relationships in {:.1?}{}", 3 * TASKS + 2, start.elapsed(), memory());
 
     let owners: Vec<Principal> = (0..OWNERS).map(owner).collect();
     // A stride that visits the tasks out of order; every other one is asked by its owner.
@@ -90,6 +90,13 @@ async fn main() -> Result<(), AuthzError> {
     }
     println!("list of {} of {TASKS}: {}", TASKS / OWNERS, percentiles(&mut times));
     Ok(())
+}
+
+/// What the process holds in memory, where the system says so.
+fn memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let of = |key| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim).unwrap_or("?");
+    format!(", resident {}, at most {}", of("VmRSS:"), of("VmHWM:"))
 }
 
 fn percentiles(times: &mut [Duration]) -> String {

@@ -1,5 +1,6 @@
 use async_trait::async_trait;
 
+use crate::model::Explanation;
 use crate::{Decision, Operation, Principal, ResourceKind, ResourceRef, Scope};
 
 /// Why a permission question has no answer, or a lifecycle write was not made. A denial is not an error but a
@@ -27,6 +28,10 @@ pub enum AuthzError {
     /// The write was refused, for example because somebody else owns the resource.
     #[error("authorization write refused")]
     Refused,
+    /// The write could not be routed now (which backend the account uses is unknown) and was not made. The caller goes
+    /// on and repeats it later.
+    #[error("authorization write deferred")]
+    Deferred,
 }
 
 /// One question of a [`Authorizer::check_many`] call.
@@ -71,6 +76,17 @@ pub trait Authorizer: Send + Sync {
         kind: ResourceKind,
         operation: Operation,
     ) -> Result<Scope, AuthzError>;
+
+    /// How [`Authorizer::check`] comes to its decision. A backend that cannot tell says only what the decision is.
+    async fn explain(
+        &self,
+        principal: &Principal,
+        operation: Operation,
+        resource: &ResourceRef,
+    ) -> Result<Explanation, AuthzError> {
+        let decision = self.check(principal, operation, resource).await?;
+        Ok(Explanation::of_decision(operation, resource, decision))
+    }
 
     /// Makes `owner` the owner of a new resource. With a `parent`, permissions that the model derives from the parent
     /// reach the resource. Repeating it for the same owner succeeds; another owner is [`AuthzError::Refused`].

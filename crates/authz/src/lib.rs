@@ -3,11 +3,15 @@
 mod allow_all;
 mod authenticator;
 mod authorizer;
+#[cfg(any(test, feature = "cases"))]
+pub mod cases;
 mod decision;
 pub mod local;
 pub mod model;
 mod principal;
 mod resource;
+pub mod router;
+mod tokens;
 pub mod wrap;
 
 pub use allow_all::AllowAll;
@@ -20,3 +24,4 @@ pub use authorizer::{Authorizer, AuthzError, Check};
 pub use decision::{Decision, Scope};
 pub use principal::Principal;
 pub use resource::{Operation, ResourceKind, ResourceRef};
+pub use tokens::{StaticToken, StaticTokens, StaticTokensError};

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Who is calling, as the authentication side stated it: an opaque JSON object that is handed back to the permission
 /// service unchanged.
@@ -47,6 +47,19 @@ impl Principal {
         self.member("account_id")
     }
 
+    /// Who this is and nothing else: `principal_type`, `user_id`, `service_account_id` and `account_id`, those that are not
+    /// null. It holds no credential, so it may be stored; permission services that need one refuse it.
+    #[must_use]
+    pub fn identity(&self) -> Self {
+        let mut identity = Map::new();
+        for name in ["principal_type", "user_id", "service_account_id", "account_id"] {
+            if let Some(value) = self.0.get(name).filter(|value| !value.is_null()) {
+                identity.insert(name.to_owned(), value.clone());
+            }
+        }
+        Self(Value::Object(identity))
+    }
+
     /// Whether a user or service account can be recorded as the owner of what this principal creates.
     #[must_use]
     pub fn is_resolvable_creator(&self) -> bool {
@@ -85,6 +98,21 @@ mod tests {
         assert!(!resolvable(json!({"account_id": "a"})));
         assert!(!resolvable(json!("user_id")));
         assert!(!Principal::anonymous().is_resolvable_creator());
+    }
+
+    /// authz §7: 176
+    #[test]
+    fn an_identity_has_the_four_members_and_no_credential() {
+        let principal = Principal::from_json(json!({
+            "user_id": "alice", "service_account_id": null, "account_id": "acme", "principal_type": "user",
+            "api_key": "s3cret", "headers": {"cookie": "c"}, "metadata": {"a": 1}
+        }));
+
+        assert_eq!(
+            *principal.identity().as_json(),
+            json!({"user_id": "alice", "account_id": "acme", "principal_type": "user"})
+        );
+        assert_eq!(*Principal::anonymous().identity().as_json(), json!({}));
     }
 
     #[test]

@@ -16,6 +16,10 @@ pub enum ApiKeyKind {
 }
 
 impl ApiKeyKind {
+    /// Every kind with its wire text.
+    pub const ALL: [(&'static str, Self); 4] =
+        [("internal", Self::Internal), ("external", Self::External), ("github", Self::Github), ("slack", Self::Slack)];
+
     /// The wire text.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -40,7 +44,8 @@ pub struct ApiKey {
     pub name: String,
     /// What it may be used for.
     pub kind: ApiKeyKind,
-    /// The secret, encrypted (or in clear where the deployment has no secrets key).
+    /// The secret, encrypted (or in clear where the deployment has no secrets key); of external keys its first characters
+    /// only.
     pub sealed: String,
     /// Keyed hash for look-ups; rows of other writers have none.
     pub digest: Option<String>,

@@ -90,6 +90,11 @@ typed_id!(
     uuid_v4()
 );
 typed_id!(
+    /// Names one unfinished change of the authorization graph.
+    IntentId,
+    uuid_v7()
+);
+typed_id!(
     /// Names the record of how far an agent has processed a task's events.
     TrackerId,
     uuid_v4()

@@ -1,6 +1,7 @@
+use std::borrow::Cow;
 use std::error::Error as StdError;
 
-use agentex_app::Error;
+use agentex_app::{Error, ForwardRefusal};
 use agentex_authz::AuthzError;
 use agentex_domain::input::{Problem, Problems};
 use agentex_domain::ports::{StoreError, StreamError};
@@ -35,6 +36,10 @@ pub(crate) enum ApiError {
     NoRoute,
     /// The route exists for other methods only: these, as the `Allow` header lists them.
     NoMethod(HeaderValue),
+    /// A request was not forwarded to an agent.
+    Forward(ForwardRefusal),
+    /// Any of the others, in the shape that the routes for outsiders answer in.
+    InDetail(Box<Self>),
     /// A bug here.
     Bug(&'static str),
 }
@@ -42,6 +47,15 @@ pub(crate) enum ApiError {
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         Self::App(error)
+    }
+}
+
+impl From<ForwardRefusal> for ApiError {
+    fn from(refusal: ForwardRefusal) -> Self {
+        match refusal {
+            ForwardRefusal::Failed(error) => Self::App(error).in_detail(),
+            refusal => Self::Forward(refusal),
+        }
     }
 }
 
@@ -61,6 +75,11 @@ impl ApiError {
     pub(crate) fn invalid(text: impl Into<String>) -> Self {
         Self::App(Error::Invalid(text.into()))
     }
+
+    /// The same in the shape that the routes for outsiders answer in.
+    pub(crate) fn in_detail(self) -> Self {
+        Self::InDetail(Box::new(self))
+    }
 }
 
 /// A status with one of the three bodies errors have.
@@ -71,7 +90,7 @@ struct Refusal {
 
 enum RefusalBody {
     Message(String),
-    Detail(&'static str),
+    Detail(Cow<'static, str>),
     Problems(Problems),
 }
 
@@ -80,8 +99,8 @@ impl Refusal {
         Self { status, body: RefusalBody::Message(text.into()) }
     }
 
-    fn detail(status: StatusCode, text: &'static str) -> Self {
-        Self { status, body: RefusalBody::Detail(text) }
+    fn detail(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, body: RefusalBody::Detail(text.into()) }
     }
 
     fn of(error: Error) -> Self {
@@ -103,14 +122,18 @@ impl Refusal {
                 StoreError::Dangling { .. } => {
                     Self::message(StatusCode::BAD_REQUEST, "Invalid input resulted in constraint violation")
                 }
-                StoreError::Unavailable(_) => Self::message(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE),
+                StoreError::Unavailable(_) | StoreError::IntentLost => {
+                    Self::message(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE)
+                }
                 StoreError::Corrupt { .. } | StoreError::Failed(_) => Self::internal(),
             },
             Error::Authz(error) => match error {
                 AuthzError::Unavailable(_) => {
                     Self::message(StatusCode::SERVICE_UNAVAILABLE, "Service unreachable or timed out")
                 }
-                AuthzError::Busy(_) => Self::message(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE),
+                AuthzError::Busy(_) | AuthzError::Deferred => {
+                    Self::message(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE)
+                }
                 AuthzError::Unauthenticated => {
                     Self::message(StatusCode::UNAUTHORIZED, "Unauthorized \u{2013} missing or invalid credentials")
                 }
@@ -126,6 +149,31 @@ impl Refusal {
             // Calls of agents report these inside their own envelope; elsewhere they say what is behind us.
             Error::Agent(_) | Error::Fold(_) => Self::message(StatusCode::BAD_GATEWAY, "Bad gateway"),
             Error::Sealed => Self::internal(),
+        }
+    }
+
+    fn forward(refusal: &ForwardRefusal) -> Self {
+        let status = match refusal {
+            ForwardRefusal::Reserved | ForwardRefusal::NoAgent(_) | ForwardRefusal::NoKey { .. } => {
+                StatusCode::NOT_FOUND
+            }
+            ForwardRefusal::BadPath | ForwardRefusal::BadWebhook(_) => StatusCode::BAD_REQUEST,
+            ForwardRefusal::Unauthorized | ForwardRefusal::NotGenuine(_) => StatusCode::UNAUTHORIZED,
+            ForwardRefusal::NoCredentials => StatusCode::FORBIDDEN,
+            ForwardRefusal::Unreachable { .. } => StatusCode::BAD_GATEWAY,
+            ForwardRefusal::TimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
+            ForwardRefusal::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::detail(status, refusal.to_string())
+    }
+
+    /// The same with the other shape of body.
+    fn into_detail(self) -> Self {
+        let Self { status, body } = self;
+        match body {
+            RefusalBody::Message(text) => Self::detail(status, text),
+            RefusalBody::Problems(problems) => Self::detail(status, validation(problems).message),
+            RefusalBody::Detail(_) => Self { status, body },
         }
     }
 
@@ -169,6 +217,18 @@ fn validation(problems: Problems) -> ValidationBody {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        let allow = if let Self::NoMethod(allow) = &self { Some(allow.clone()) } else { None };
+        let mut response = self.refusal().into_response();
+        if let Some(allow) = allow {
+            response.headers_mut().insert(header::ALLOW, allow);
+        }
+        response
+    }
+}
+
+impl ApiError {
+    /// Status and body. What went wrong on our side is logged here and not told.
+    fn refusal(self) -> Refusal {
         match self {
             Self::App(error) => {
                 let logged = describe(&error);
@@ -176,26 +236,27 @@ impl IntoResponse for ApiError {
                 if refusal.status.is_server_error() {
                     tracing::error!(status = refusal.status.as_u16(), error = logged, "request failed");
                 }
-                refusal.into_response()
+                refusal
             }
-            Self::BodyTooLarge => {
-                Refusal::message(StatusCode::PAYLOAD_TOO_LARGE, "Request body is too large").into_response()
+            Self::Forward(error) => {
+                let refusal = Refusal::forward(&error);
+                if refusal.status.is_server_error() {
+                    tracing::warn!(status = refusal.status.as_u16(), error = describe(&error), "forwarding failed");
+                }
+                refusal
             }
-            Self::BodyIncomplete => {
-                Refusal::message(StatusCode::REQUEST_TIMEOUT, "Request body did not arrive").into_response()
-            }
+            Self::InDetail(error) => error.refusal().into_detail(),
+            Self::BodyTooLarge => Refusal::message(StatusCode::PAYLOAD_TOO_LARGE, "Request body is too large"),
+            Self::BodyIncomplete => Refusal::message(StatusCode::REQUEST_TIMEOUT, "Request body did not arrive"),
             Self::TimedOut => {
                 tracing::error!(status = 504, "request timed out");
-                Refusal::message(StatusCode::GATEWAY_TIMEOUT, "Request timed out").into_response()
+                Refusal::message(StatusCode::GATEWAY_TIMEOUT, "Request timed out")
             }
-            Self::NoRoute => Refusal::detail(StatusCode::NOT_FOUND, "Not Found").into_response(),
-            Self::NoMethod(allow) => {
-                let refusal = Refusal::detail(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
-                ([(header::ALLOW, allow)], refusal).into_response()
-            }
+            Self::NoRoute => Refusal::detail(StatusCode::NOT_FOUND, "Not Found"),
+            Self::NoMethod(_) => Refusal::detail(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"),
             Self::Bug(what) => {
                 tracing::error!(status = 500, error = what, "request failed");
-                Refusal::internal().into_response()
+                Refusal::internal()
             }
         }
     }
@@ -214,7 +275,7 @@ pub(crate) fn rpc_failure(error: Error) -> (i64, String) {
 }
 
 /// An error with its causes, for the log only.
-fn describe(error: &Error) -> String {
+fn describe(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

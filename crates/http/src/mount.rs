@@ -20,6 +20,8 @@ pub(crate) enum Policy {
     Public,
     /// Pods that announce themselves: anybody, but an agent key that is presented must be good.
     Registration,
+    /// Whoever can prove it by what the request itself says, which the use case finds out: keys and signatures of outsiders.
+    Ingress,
     /// Whoever the authentication provider knows, and agents with their key; everybody where nothing authenticates.
     Principal,
 }
@@ -27,7 +29,7 @@ pub(crate) enum Policy {
 /// One path with its methods and its policy.
 #[derive(Debug)]
 pub(crate) struct Mounted {
-    /// The path with its parameters in braces.
+    /// The path with its parameters in braces; one with a star takes the rest of the path.
     template: String,
     policy: Policy,
     /// The methods that have a handler.
@@ -35,9 +37,11 @@ pub(crate) struct Mounted {
 }
 
 impl Mounted {
-    /// The policy for a request of `method`: that of the route if it has the method, else the strictest.
+    /// The policy for a request of `method`: that of the route if it has the method, else the strictest. Outsiders have
+    /// nothing to show for a wrong method, so they are told so at once.
     pub(crate) fn policy_of(&self, method: &Method) -> Policy {
-        if self.methods.contains(method) { self.policy } else { Policy::Principal }
+        let applies = self.policy == Policy::Ingress || self.methods.contains(method);
+        if applies { self.policy } else { Policy::Principal }
     }
 
     /// The `Allow` header.
@@ -54,6 +58,9 @@ impl Mounted {
         loop {
             match (templates.next(), segments.next()) {
                 (None, None) => return true,
+                (Some(template), Some(segment)) if template.starts_with("{*") => {
+                    return !segment.is_empty() || segments.next().is_some();
+                }
                 (Some(template), Some(segment)) if fits(template, segment) => {}
                 _ => return false,
             }
@@ -94,6 +101,19 @@ impl Mount {
         self
     }
 
+    /// Adds another form of the path of a documented route, with the same methods and as much time.
+    pub(crate) fn also(
+        mut self,
+        policy: Policy,
+        template: &str,
+        methods: &[Method],
+        handlers: MethodRouter<Shared>,
+    ) -> Self {
+        let mounted = Arc::new(Mounted { template: template.to_owned(), policy, methods: methods.to_vec() });
+        self.routes.push(Route { mounted, handlers, bounded: false });
+        self
+    }
+
     fn documented(mut self, policy: Policy, routes: UtoipaMethodRouter<Shared>, bounded: bool) -> Self {
         let (schemas, paths, handlers) = routes;
         for (template, item) in paths.paths {
@@ -112,7 +132,8 @@ impl Mount {
             if let Some((_, item)) = self.paths.iter().find(|(template, _)| *template == route.mounted.template) {
                 let item =
                     crate::openapi::with_common_answers(item.clone(), &route.mounted.template, route.mounted.policy);
-                document.paths.paths.insert(route.mounted.template.clone(), item);
+                // The format has no word for "the rest of the path".
+                document.paths.paths.insert(route.mounted.template.replace("{*", "{"), item);
             }
         }
         document
@@ -170,11 +191,17 @@ mod tests {
         assert!(!mounted("/agents/{agent_id}").matches("/agents/"));
         assert!(!mounted("/agents/{agent_id}").matches("/agents/x/rpc"));
         assert!(!mounted("/agents").matches("//agents"));
+        assert!(mounted("/keys/{*name}").matches("/keys/a"));
+        assert!(mounted("/keys/{*name}").matches("/keys/a/b"));
+        assert!(!mounted("/keys/{*name}").matches("/keys"));
+        assert!(!mounted("/keys/{*name}").matches("/keys/"));
     }
 
     #[test]
     fn a_method_without_a_handler_is_under_the_strictest_policy() {
         assert_eq!(mounted("/x").policy_of(&Method::POST), Policy::Public);
         assert_eq!(mounted("/x").policy_of(&Method::GET), Policy::Principal);
+        let ingress = Mounted { policy: Policy::Ingress, ..mounted("/x") };
+        assert_eq!(ingress.policy_of(&Method::GET), Policy::Ingress);
     }
 }

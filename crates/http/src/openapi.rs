@@ -6,6 +6,7 @@ use utoipa::openapi::{
 };
 use utoipa::{PartialSchema as _, ToSchema};
 
+use crate::bodies::api_keys::ApiKeyTypeWords;
 use crate::bodies::errors::{DetailBody, MessageBody, ProblemBody, ValidationBody};
 use crate::bodies::messages::TimeDirectionWords;
 use crate::bodies::tasks::TaskRelationshipsWords;
@@ -31,6 +32,7 @@ pub fn openapi() -> OpenApi {
         // Types that only parameters use are not collected with the routes.
         (TaskRelationshipsWords::name(), TaskRelationshipsWords::schema()),
         (TimeDirectionWords::name(), TimeDirectionWords::schema()),
+        (ApiKeyTypeWords::name(), ApiKeyTypeWords::schema()),
     ] {
         schemas.insert(name.into_owned(), schema);
     }
@@ -42,6 +44,10 @@ pub(crate) fn with_common_answers(mut item: PathItem, template: &str, policy: Po
     let addressed = template.contains('{');
     let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
     for operation in operations.into_iter().flatten() {
+        if policy == Policy::Ingress {
+            add(operation, &ingress_answers());
+            continue;
+        }
         let addressed = addressed || operation.request_body.is_some();
         let mut answers = vec![
             ("400", "The request makes no sense in the present state.", MessageBody::name()),
@@ -62,6 +68,23 @@ pub(crate) fn with_common_answers(mut item: PathItem, template: &str, policy: Po
         add(operation, &answers);
     }
     item
+}
+
+/// The errors of requests that are passed on to agents. The agents' own have their own shape.
+fn ingress_answers() -> [(&'static str, &'static str, std::borrow::Cow<'static, str>); 10] {
+    [
+        ("400", "The path, or the payload of the webhook, is not acceptable."),
+        ("401", "The key or signature is wrong."),
+        ("403", "There are no credentials, or the caller may see the agent but not use it."),
+        ("404", "There is no such agent, or no key for the sender."),
+        ("408", "The request's body did not arrive."),
+        ("413", "The request is too large."),
+        ("500", "The server failed."),
+        ("502", "The agent is unreachable."),
+        ("503", "Something the server needs is not there; try again."),
+        ("504", "The agent did not respond in time."),
+    ]
+    .map(|(status, description)| (status, description, DetailBody::name()))
 }
 
 fn add(operation: &mut Operation, answers: &[(&str, &str, std::borrow::Cow<'static, str>)]) {

@@ -1,6 +1,9 @@
-use agentex_domain::ports::{AgentFilter, AgentOrder, AgentRepository, DialTarget, Reregistered, StoreError};
+use agentex_authz::ResourceRef;
+use agentex_domain::ports::{
+    AgentFilter, AgentOrder, AgentRepository, Departure, DialTarget, Reregistered, Settlement, StoreError,
+};
 use agentex_domain::{
-    Agent, AgentId, ApiKeyId, DeploymentId, Direction, JsonObject, PageRequest, Registration, Timestamp,
+    Agent, AgentId, DeploymentId, Direction, Intent, JsonObject, PageRequest, Registration, Timestamp,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -12,6 +15,7 @@ use crate::api_keys::{ApiKeyRow, read_key};
 use crate::error::{nothing_if_unstorable, retry, store_error};
 use crate::json;
 use crate::labels;
+use crate::lifecycle::{depart, settle, settlement_columns, settling};
 use crate::ordering::{push_order, push_page, push_scope};
 use crate::store::Pools;
 
@@ -92,6 +96,7 @@ impl PgAgents {
         registration: &Registration,
         always_stamp: bool,
         at: Timestamp,
+        settles: Option<&Settlement>,
     ) -> Result<Option<Reregistered>, StoreError> {
         let mut transaction = self.primary().begin().await.map_err(store_error("agent"))?;
         let Some(mut agent) = lock(&mut transaction, id).await? else { return Ok(None) };
@@ -99,6 +104,7 @@ impl PgAgents {
         let changed = agent.register_again(registration, always_stamp, at);
         if changed {
             save(&mut transaction, &agent).await?;
+            settle(&mut transaction, settles.filter(|_| revived)).await?;
             transaction.commit().await.map_err(store_error("agent"))?;
         }
         Ok(Some(Reregistered { agent, changed, revived }))
@@ -110,23 +116,26 @@ impl PgAgents {
         description: &str,
         metadata: Option<&JsonObject>,
         at: Timestamp,
+        settles: Option<&Settlement>,
     ) -> Result<Option<Agent>, StoreError> {
         let mut transaction = self.primary().begin().await.map_err(store_error("agent"))?;
         let Some(mut agent) = lock(&mut transaction, id).await?.filter(Agent::is_deleted) else { return Ok(None) };
         agent.revive_as_build(description.to_owned(), metadata.cloned(), at);
         save(&mut transaction, &agent).await?;
+        settle(&mut transaction, settles).await?;
         transaction.commit().await.map_err(store_error("agent"))?;
         Ok(Some(agent))
     }
 
-    /// Two statements, because the second must see a key whose writer held the lock on the agent that the first
-    /// waited for.
+    /// Several statements, because those after the first must see a key or a token whose writer held the lock on the
+    /// agent that the first waited for.
     async fn delete_once(
         &self,
         id: &AgentId,
         reason: &str,
         at: Timestamp,
-    ) -> Result<Option<Vec<ApiKeyId>>, StoreError> {
+        departure: Option<&Departure>,
+    ) -> Result<Option<Vec<Intent>>, StoreError> {
         let mut transaction = self.primary().begin().await.map_err(store_error("agent"))?;
         let deleted = sqlx::query(
             "UPDATE agents
@@ -142,26 +151,42 @@ impl PgAgents {
         if deleted.rows_affected() == 0 {
             return Ok(None);
         }
-        let keys: Vec<String> = sqlx::query_scalar("DELETE FROM agent_api_keys WHERE agent_id = $1 RETURNING id")
-            .bind(id.as_str())
-            .fetch_all(&mut *transaction)
-            .await
-            .map_err(store_error("api key"))?;
+        let keys: Vec<String> = sqlx::query_scalar(
+            "WITH tokens AS (
+                 DELETE FROM registration_tokens
+                  WHERE agent_id = $1
+             )
+             DELETE FROM agent_api_keys
+              WHERE agent_id = $1
+             RETURNING id",
+        )
+        .bind(id.as_str())
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(store_error("api key"))?;
+        let mut gone: Vec<ResourceRef> = keys.into_iter().map(ResourceRef::api_key).collect();
+        gone.push(ResourceRef::agent(id.as_str()));
+        let intents = depart(&mut transaction, &gone, at, departure).await?;
         transaction.commit().await.map_err(store_error("agent"))?;
-        Ok(Some(keys.into_iter().map(ApiKeyId::from).collect()))
+        Ok(Some(intents))
     }
 }
 
 #[async_trait]
 impl AgentRepository for PgAgents {
     #[tracing::instrument(level = "debug", name = "db.agent.insert", skip_all, fields(agent.id = %agent.id))]
-    async fn insert(&self, agent: &Agent) -> Result<(), StoreError> {
-        sqlx::query(
+    async fn insert(&self, agent: &Agent, settles: Option<Settlement>) -> Result<(), StoreError> {
+        let (intent, then, due_at) = settlement_columns(settles.as_ref());
+        let done = sqlx::query(settling!(
             "INSERT INTO agents
                     (id, name, description, docker_image, status, status_reason, acp_url, acp_type, created_at,
                      updated_at, registration_metadata, registered_at, agent_input_type, production_deployment_id)
-             VALUES ($1, $2, $3, $4, $5::agentstatus, $6, $7, $8, $9, $10, $11, $12, $13::agentinputtype, $14)",
-        )
+             SELECT $4, $5, $6, $7, $8::agentstatus, $9, $10, $11, $12, $13, $14, $15, $16::agentinputtype, $17
+               FROM allowed"
+        ))
+        .bind(intent)
+        .bind(then)
+        .bind(due_at)
         .bind(agent.id.as_str())
         .bind(&agent.name)
         .bind(&agent.description)
@@ -179,7 +204,7 @@ impl AgentRepository for PgAgents {
         .execute(self.primary())
         .await
         .map_err(store_error("agent"))?;
-        Ok(())
+        if done.rows_affected() == 0 { Err(StoreError::IntentLost) } else { Ok(()) }
     }
 
     #[tracing::instrument(level = "debug", name = "db.agent.find", skip_all, fields(agent.id = %id))]
@@ -233,8 +258,9 @@ impl AgentRepository for PgAgents {
         registration: &Registration,
         always_stamp: bool,
         at: Timestamp,
+        settles: Option<Settlement>,
     ) -> Result<Option<Reregistered>, StoreError> {
-        retry(|| self.register_again_once(id, registration, always_stamp, at)).await
+        retry(|| self.register_again_once(id, registration, always_stamp, at, settles.as_ref())).await
     }
 
     #[tracing::instrument(level = "debug", name = "db.agent.revive_as_build", skip_all, fields(agent.id = %id))]
@@ -244,13 +270,20 @@ impl AgentRepository for PgAgents {
         description: String,
         metadata: Option<JsonObject>,
         at: Timestamp,
+        settles: Option<Settlement>,
     ) -> Result<Option<Agent>, StoreError> {
-        retry(|| self.revive_once(id, &description, metadata.as_ref(), at)).await
+        retry(|| self.revive_once(id, &description, metadata.as_ref(), at, settles.as_ref())).await
     }
 
     #[tracing::instrument(level = "debug", name = "db.agent.delete", skip_all, fields(agent.id = %id))]
-    async fn delete(&self, id: &AgentId, reason: &str, at: Timestamp) -> Result<Option<Vec<ApiKeyId>>, StoreError> {
-        retry(|| self.delete_once(id, reason, at)).await
+    async fn delete(
+        &self,
+        id: &AgentId,
+        reason: &str,
+        at: Timestamp,
+        departure: Option<Departure>,
+    ) -> Result<Option<Vec<Intent>>, StoreError> {
+        retry(|| self.delete_once(id, reason, at, departure.as_ref())).await
     }
 
     #[tracing::instrument(level = "debug", name = "db.agent.list", skip_all)]

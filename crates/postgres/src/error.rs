@@ -17,6 +17,11 @@ pub(crate) fn store_error(what: &'static str) -> impl Fn(sqlx::Error) -> StoreEr
     }
 }
 
+/// The constraint that refused the statement.
+pub(crate) fn constraint(error: &sqlx::Error) -> Option<&str> {
+    error.as_database_error().and_then(DatabaseError::constraint)
+}
+
 /// A row of `table` that is not what the domain knows.
 pub(crate) fn corrupt(table: &'static str, id: &str, source: impl Into<BoxError>) -> StoreError {
     StoreError::Corrupt { table, id: id.to_owned(), source: source.into() }

@@ -1,5 +1,6 @@
 //! The labels of the enum types, which are not the texts of the wire.
 
+use agentex_authz::ResourceKind;
 use agentex_domain::{AgentInputType, AgentStatus, ApiKeyKind, DeploymentStatus};
 
 pub(crate) const fn agent_status(status: AgentStatus) -> &'static str {
@@ -60,6 +61,13 @@ pub(crate) fn read_key_kind(label: &str) -> Option<ApiKeyKind> {
     })
 }
 
+/// Kinds of resources are stored as the wire has them.
+pub(crate) fn read_resource_kind(text: &str) -> Option<ResourceKind> {
+    [ResourceKind::Agent, ResourceKind::Task, ResourceKind::ApiKey, ResourceKind::Schedule]
+        .into_iter()
+        .find(|kind| kind.as_str() == text)
+}
+
 pub(crate) fn read_deployment_status(label: &str) -> Option<DeploymentStatus> {
     Some(match label {
         "PENDING" => DeploymentStatus::Pending,
@@ -81,7 +89,7 @@ mod tests {
         for (_, kind) in AgentInputType::ALL {
             assert_eq!(read_input_type(input_type(kind)), Some(kind));
         }
-        for kind in [ApiKeyKind::Internal, ApiKeyKind::External, ApiKeyKind::Github, ApiKeyKind::Slack] {
+        for (_, kind) in ApiKeyKind::ALL {
             assert_eq!(read_key_kind(key_kind(kind)), Some(kind));
         }
     }

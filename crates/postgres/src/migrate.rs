@@ -47,7 +47,7 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 4] = [
+const MIGRATIONS: [Migration; 7] = [
     Migration {
         version: BASELINE,
         name: "baseline",
@@ -64,6 +64,13 @@ const MIGRATIONS: [Migration; 4] = [
         name: "relationships",
         sql: include_str!("../../../migrations/postgres/0004_relationships.sql"),
     },
+    Migration { version: 5, name: "lifecycle", sql: include_str!("../../../migrations/postgres/0005_lifecycle.sql") },
+    Migration {
+        version: 6,
+        name: "api_key_names",
+        sql: include_str!("../../../migrations/postgres/0006_api_key_names.sql"),
+    },
+    Migration { version: 7, name: "task_list", sql: include_str!("../../../migrations/postgres/0007_task_list.sql") },
 ];
 const BASELINE: i32 = 1;
 
@@ -132,6 +139,19 @@ pub(crate) async fn run(options: &PgConnectOptions, allow_unknown_baseline: bool
         tracing::debug!(%error, "migration session did not close in order");
     }
     applied
+}
+
+/// How many files [`run`] would apply.
+pub(crate) async fn pending(session: &mut PgConnection, allow_unknown_baseline: bool) -> Result<u32, MigrateError> {
+    let mut done = read_ledger(session).await?;
+    if done.is_empty()
+        && let Some(revision) = reference_revision(session).await?
+    {
+        check_revision(&revision, allow_unknown_baseline)?;
+        done.push(BASELINE);
+    }
+    let missing = MIGRATIONS.iter().filter(|migration| !done.contains(&migration.version)).count();
+    Ok(u32::try_from(missing).expect("there are few migrations"))
 }
 
 /// Polls instead of waiting inside the server: a waiting statement holds a snapshot, and the session that has the
@@ -268,7 +288,10 @@ fn skip_comments(mut sql: &'static str) -> &'static str {
 }
 
 fn index_built_concurrently(statement: &'static str) -> Option<&'static str> {
-    statement.strip_prefix("CREATE INDEX CONCURRENTLY IF NOT EXISTS ")?.split_whitespace().next()
+    let index = statement
+        .strip_prefix("CREATE INDEX CONCURRENTLY IF NOT EXISTS ")
+        .or_else(|| statement.strip_prefix("CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS "))?;
+    index.split_whitespace().next()
 }
 
 /// A build that was interrupted leaves an index that is maintained but never used, and `IF NOT EXISTS` would be
@@ -295,7 +318,7 @@ mod tests {
     fn versions_rise_without_gaps() {
         let versions: Vec<i32> = MIGRATIONS.iter().map(|migration| migration.version).collect();
 
-        assert_eq!(versions, [1, 2, 3, 4]);
+        assert_eq!(versions, [1, 2, 3, 4, 5, 6, 7]);
     }
 
     #[test]
@@ -305,6 +328,8 @@ mod tests {
         assert!(cut.iter().all(|s| s.starts_with("SET statement_timeout") || index_built_concurrently(s).is_some()));
         assert_eq!(cut.first(), Some(&"SET statement_timeout = 0"));
         assert_eq!(cut.last(), Some(&"SET statement_timeout = '30s'"));
+        let unique: Vec<&str> = statements(MIGRATIONS[5].sql).filter_map(index_built_concurrently).collect();
+        assert_eq!(unique, ["uq_agent_api_keys_agent_name_type", "uq_agent_api_keys_api_key_digest"]);
     }
 
     #[test]

@@ -57,6 +57,9 @@ impl PgOptions {
         Ok(options.application_name(&self.application_name).options([
             ("statement_timeout", self.statement_timeout.as_millis().to_string()),
             ("idle_in_transaction_session_timeout", "60s".to_owned()),
+            // Every statement is short: it is over before code is compiled or workers are started for it.
+            ("jit", "off".to_owned()),
+            ("max_parallel_workers_per_gather", "0".to_owned()),
         ]))
     }
 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentex_authz::local::RelationshipStore;
+use agentex_authz::router::RolloutStore;
 use agentex_domain::ports::{Probe, ProbeError, StoreError, Stores};
 use async_trait::async_trait;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -13,10 +14,14 @@ use crate::api_keys::PgApiKeys;
 use crate::deployments::PgDeployments;
 use crate::error::store_error;
 use crate::events::PgEvents;
+use crate::intents::PgIntents;
 use crate::messages::PgMessages;
 use crate::migrate::{self, MigrateError};
 use crate::options::PgOptions;
+use crate::owners::PgOwners;
+use crate::registration_tokens::PgRegistrationTokens;
 use crate::relationships::PgRelationships;
+use crate::rollout::PgRollout;
 use crate::tasks::PgTasks;
 
 /// A connection idle for longer than this is asked whether it is alive before it is used; younger ones are trusted,
@@ -66,16 +71,28 @@ impl PgStore {
         migrate::run(&options, self.allow_unknown_baseline).await
     }
 
+    /// How many migrations [`PgStore::migrate`] would apply. Applies none and waits for nobody.
+    ///
+    /// # Errors
+    /// [`MigrateError`], as `migrate` would refuse the database.
+    pub async fn pending(&self) -> Result<u32, MigrateError> {
+        let mut session = self.pools.primary.acquire().await?;
+        migrate::pending(&mut session, self.allow_unknown_baseline).await
+    }
+
     /// The repositories. They live as long as any clone of them.
     #[must_use]
     pub fn stores(&self) -> Stores {
         Stores {
             agents: Arc::new(PgAgents::new(self.pools.clone())),
-            api_keys: Arc::new(PgApiKeys::new(self.pools.primary.clone())),
+            api_keys: Arc::new(PgApiKeys::new(self.pools.clone())),
             deployments: Arc::new(PgDeployments::new(self.pools.primary.clone())),
             tasks: Arc::new(PgTasks::new(self.pools.clone())),
             messages: Arc::new(PgMessages::new(self.pools.clone())),
             events: Arc::new(PgEvents::new(self.pools.primary.clone())),
+            intents: Arc::new(PgIntents::new(self.pools.primary.clone())),
+            owners: Arc::new(PgOwners::new(self.pools.primary.clone())),
+            registration_tokens: Arc::new(PgRegistrationTokens::new(self.pools.primary.clone())),
             probe: Arc::new(PgProbe { pool: self.pools.primary.clone() }),
         }
     }
@@ -84,6 +101,12 @@ impl PgStore {
     #[must_use]
     pub fn relationships(&self) -> Arc<dyn RelationshipStore> {
         Arc::new(PgRelationships::new(self.pools.primary.clone()))
+    }
+
+    /// How far accounts are on their way to another permission service, kept in this database.
+    #[must_use]
+    pub fn rollout(&self) -> Arc<dyn RolloutStore> {
+        Arc::new(PgRollout::new(self.pools.primary.clone()))
     }
 
     /// Closes every connection once the statement on it is done; calls made later are answered

@@ -1,67 +1,30 @@
-use agentex_domain::ports::{StoreError, TaskChange, TaskFilter, TaskInsert, TaskOrder, TaskRepository, Transitioned};
+use agentex_authz::ResourceRef;
+use agentex_domain::ports::{
+    DeletedTask, Departure, Settlement, StoreError, TaskChange, TaskFilter, TaskInsert, TaskOrder, TaskRepository,
+    Transitioned,
+};
 use agentex_domain::{
-    Agent, AgentId, Direction, JsonObject, NewTask, PageRequest, Task, TaskId, TaskStatus, Timestamp, TrackerId,
-    Transition,
+    Agent, AgentId, Direction, NewTask, PageRequest, Task, TaskId, TaskStatus, Timestamp, TrackerId, Transition,
 };
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
-use serde_json::Value;
-use sqlx::types::Json;
-use sqlx::{PgPool, Postgres, QueryBuilder};
+use sqlx::PgPool;
 
 use crate::agent_row::{AgentRow, agent_columns};
-use crate::error::{Unreadable, corrupt, nothing_if_unstorable, retry, store_error};
+use crate::error::{constraint, nothing_if_unstorable, retry, store_error};
 use crate::json;
-use crate::ordering::{push_order, push_page, push_scope};
+use crate::lifecycle::{depart, settlement_columns, settling};
 use crate::store::Pools;
+use crate::task_lists;
+use crate::task_row::{TaskRow, task_columns};
 
 /// How often a write is tried again whose outcome somebody else changed before it could be looked at.
 const LOOKS: u32 = 3;
 
-/// The columns of [`TaskRow`], of the table called `t`. A literal, so that statements stay constants.
-macro_rules! task_columns {
-    () => {
-        "t.id, t.name, t.status::text AS status, t.status_reason,
-         COALESCE(t.created_at, t.updated_at, 'epoch') AS created_at,
-         COALESCE(t.updated_at, t.created_at, 'epoch') AS updated_at,
-         t.cleaned_at, t.params, t.task_metadata"
-    };
-}
-
-#[derive(sqlx::FromRow)]
-struct TaskRow {
-    id: String,
-    name: Option<String>,
-    status: Option<String>,
-    status_reason: Option<String>,
-    created_at: DateTime<Utc>,
-    updated_at: DateTime<Utc>,
-    cleaned_at: Option<DateTime<Utc>>,
-    params: Option<Json<Value>>,
-    task_metadata: Option<Json<Value>>,
-}
-
-impl TryFrom<TaskRow> for Task {
-    type Error = StoreError;
-
-    fn try_from(row: TaskRow) -> Result<Self, StoreError> {
-        let TaskRow { id, name, status, status_reason, created_at, updated_at, cleaned_at, params, task_metadata } =
-            row;
-        Ok(Self {
-            status: status
-                .as_deref()
-                .and_then(TaskStatus::parse)
-                .ok_or_else(|| corrupt("tasks", &id, Unreadable { column: "status" }))?,
-            params: json::from_column("tasks", &id, "params", params)?,
-            task_metadata: json::from_column("tasks", &id, "task_metadata", task_metadata)?,
-            id: id.into(),
-            name,
-            status_reason,
-            created_at: Timestamp::new(created_at),
-            updated_at: Timestamp::new(updated_at),
-            cleaned_at: cleaned_at.map(Timestamp::new),
-        })
-    }
+/// What became of an insert.
+enum Stored {
+    Now,
+    /// A live task has the name; nothing was changed.
+    NameTaken,
 }
 
 #[derive(sqlx::FromRow)]
@@ -85,33 +48,43 @@ impl PgTasks {
         &self.pools.primary
     }
 
-    /// Whether the task was stored; if not, a live task has its name. The count over `freed` makes the insert wait
-    /// until the dead row has let go of the name.
-    async fn insert_unless_taken(&self, new: &NewTask, task: &Task, tracker: &TrackerId) -> Result<bool, StoreError> {
-        let created: i64 = sqlx::query_scalar(
-            "WITH freed AS (
+    /// The count over `freed` makes the insert wait until the dead row has let go of the name. A name that a live task
+    /// has fails the whole statement and with it the settlement.
+    async fn insert_unless_taken(
+        &self,
+        new: &NewTask,
+        task: &Task,
+        tracker: &TrackerId,
+        settles: Option<&Settlement>,
+    ) -> Result<Stored, StoreError> {
+        let (intent, then, due_at) = settlement_columns(settles);
+        let created: Result<i64, _> = sqlx::query_scalar(settling!(
+            ", freed AS (
                  UPDATE tasks
                     SET name = NULL
-                  WHERE name = $2 AND status = 'DELETED'
+                  WHERE name = $5 AND status = 'DELETED'
+                    AND ($1 IS NULL OR EXISTS (SELECT 1 FROM authz_intents WHERE id = $1 AND step = 'registering'))
                  RETURNING id
              ), created AS (
                  INSERT INTO tasks (id, name, status, status_reason, created_at, updated_at, params, task_metadata)
-                 SELECT $1, $2, $3::taskstatus, $4, $5, $5, $6, $7
-                   FROM (SELECT count(*) FROM freed) AS after_freeing
-                     ON CONFLICT (name) DO NOTHING
+                 SELECT $4, $5, $6::taskstatus, $7, $8, $8, $9, $10
+                   FROM allowed, (SELECT count(*) FROM freed) AS after_freeing
                  RETURNING id
              ), linked AS (
                  INSERT INTO task_agents (task_id, agent_id, created_at)
-                 SELECT id, $8, $5
+                 SELECT id, $11, $8
                    FROM created
              ), tracked AS (
                  INSERT INTO agent_task_tracker (id, agent_id, task_id, created_at, updated_at)
-                 SELECT $9, $8, id, $5, $5
+                 SELECT $12, $11, id, $8, $8
                    FROM created
              )
              SELECT count(*)
-               FROM created",
-        )
+               FROM created"
+        ))
+        .bind(intent)
+        .bind(then)
+        .bind(due_at)
         .bind(task.id.as_str())
         .bind(&task.name)
         .bind(task.status.as_str())
@@ -122,9 +95,41 @@ impl PgTasks {
         .bind(new.agent_id.as_str())
         .bind(tracker.as_str())
         .fetch_one(self.primary())
+        .await;
+        match created {
+            Ok(0) => Err(StoreError::IntentLost),
+            Ok(_) => Ok(Stored::Now),
+            Err(error) if constraint(&error) == Some("ix_tasks_name") => Ok(Stored::NameTaken),
+            Err(error) => Err(store_error("task")(error)),
+        }
+    }
+
+    async fn delete_once(
+        &self,
+        id: &TaskId,
+        reason: &str,
+        at: Timestamp,
+        departure: Option<&Departure>,
+    ) -> Result<Option<DeletedTask>, StoreError> {
+        let mut transaction = self.primary().begin().await.map_err(store_error("task"))?;
+        let row = sqlx::query_as::<_, TaskRow>(concat!(
+            "UPDATE tasks AS t
+                SET status = 'DELETED', status_reason = $2, updated_at = $3
+              WHERE t.id = $1 AND t.status <> 'DELETED'
+             RETURNING ",
+            task_columns!()
+        ))
+        .bind(id.as_str())
+        .bind(reason)
+        .bind(at.as_datetime())
+        .fetch_optional(&mut *transaction)
         .await
         .map_err(store_error("task"))?;
-        Ok(created == 1)
+        let Some(row) = row else { return Ok(None) };
+        let intent = depart(&mut transaction, &[ResourceRef::task(id.as_str())], at, departure).await?.pop();
+        let task = row.try_into()?;
+        transaction.commit().await.map_err(store_error("task"))?;
+        Ok(Some(DeletedTask { task, intent }))
     }
 
     async fn transition_if_legal(
@@ -157,12 +162,13 @@ impl PgTasks {
 #[async_trait]
 impl TaskRepository for PgTasks {
     #[tracing::instrument(level = "debug", name = "db.task.insert", skip_all, fields(task.id = %new.id))]
-    async fn insert(&self, new: &NewTask) -> Result<TaskInsert, StoreError> {
+    async fn insert(&self, new: &NewTask, settles: Option<Settlement>) -> Result<TaskInsert, StoreError> {
         let task = new.clone().into_task();
         let tracker = TrackerId::generate();
         for _ in 0..LOOKS {
-            if retry(|| self.insert_unless_taken(new, &task, &tracker)).await? {
-                return Ok(TaskInsert::Created(task));
+            match retry(|| self.insert_unless_taken(new, &task, &tracker, settles.as_ref())).await? {
+                Stored::Now => return Ok(TaskInsert::Created(task)),
+                Stored::NameTaken => {}
             }
             // The winner may have been deleted since; then the name is free again.
             if let Some(name) = &task.name
@@ -276,6 +282,17 @@ impl TaskRepository for PgTasks {
         }
     }
 
+    #[tracing::instrument(level = "debug", name = "db.task.delete", skip_all, fields(task.id = %id))]
+    async fn delete(
+        &self,
+        id: &TaskId,
+        reason: &str,
+        at: Timestamp,
+        departure: Option<Departure>,
+    ) -> Result<Option<DeletedTask>, StoreError> {
+        retry(|| self.delete_once(id, reason, at, departure.as_ref())).await
+    }
+
     #[tracing::instrument(level = "debug", name = "db.task.update", skip_all, fields(task.id = %id))]
     async fn update(&self, id: &TaskId, change: &TaskChange, at: Timestamp) -> Result<Option<Task>, StoreError> {
         let TaskChange { task_metadata, merge_params, replace_params } = change;
@@ -315,63 +332,10 @@ impl TaskRepository for PgTasks {
         direction: Direction,
         page: PageRequest,
     ) -> Result<Vec<Task>, StoreError> {
-        if filter.scope.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut query = QueryBuilder::<Postgres>::new(concat!(
-            "SELECT ",
-            task_columns!(),
-            " FROM tasks t
-              WHERE t.status <> 'DELETED'"
-        ));
-        push_scope(&mut query, "t.id", &filter.scope);
-        push_conditions(&mut query, filter);
-        push_order(&mut query, sort_columns(order), direction);
-        push_page(&mut query, page);
-        let rows = query.build_query_as::<TaskRow>().fetch_all(&self.pools.reader).await;
-        nothing_if_unstorable(rows).map_err(store_error("task"))?.into_iter().map(Task::try_from).collect()
+        task_lists::list(&self.pools.reader, filter, order, direction, page).await
     }
-}
-
-fn push_conditions(query: &mut QueryBuilder<Postgres>, filter: &TaskFilter) {
-    if let Some(agent_id) = &filter.agent_id {
-        query.push(" AND EXISTS (SELECT 1 FROM task_agents ta WHERE ta.task_id = t.id AND ta.agent_id = ");
-        query.push_bind(agent_id.as_str()).push(")");
-    }
-    if let Some(name) = &filter.agent_name {
-        query.push(
-            " AND EXISTS (SELECT 1 FROM task_agents ta JOIN agents a ON a.id = ta.agent_id
-                           WHERE ta.task_id = t.id AND a.name = ",
-        );
-        query.push_bind(name.as_str()).push(")");
-    }
-    if let Some(status) = filter.status {
-        query.push(" AND t.status = ").push_bind(status.as_str()).push("::taskstatus");
-    }
-    if let Some(wanted) = &filter.task_metadata {
-        push_containment(query, wanted);
-    }
-}
-
-/// Served by `ix_tasks_metadata_gin`. The type is asked for because JSON `null` contains nothing anyway, but an empty
-/// object is contained in an array too.
-fn push_containment(query: &mut QueryBuilder<Postgres>, wanted: &JsonObject) {
-    query.push(" AND t.task_metadata @> ").push_bind(Json(wanted));
-    query.push(" AND jsonb_typeof(t.task_metadata) = 'object'");
 }
 
 fn read_task(row: Result<Option<TaskRow>, sqlx::Error>) -> Result<Option<Task>, StoreError> {
     nothing_if_unstorable(row).map_err(store_error("task"))?.map(Task::try_from).transpose()
-}
-
-/// Texts sort bytewise, whatever the locale of the database. A `?` marks a column that may be null.
-const fn sort_columns(order: TaskOrder) -> &'static [&'static str] {
-    match order {
-        TaskOrder::UpdatedAt => &["t.updated_at", "t.created_at", "t.id"],
-        TaskOrder::CreatedAt => &["t.created_at", "t.updated_at", "t.id"],
-        TaskOrder::Id => &["t.id"],
-        TaskOrder::Name => &["t.name COLLATE \"C\"?", "t.updated_at", "t.created_at", "t.id"],
-        TaskOrder::Status => &["t.status::text COLLATE \"C\"", "t.updated_at", "t.created_at", "t.id"],
-        TaskOrder::CleanedAt => &["t.cleaned_at?", "t.updated_at", "t.created_at", "t.id"],
-    }
 }

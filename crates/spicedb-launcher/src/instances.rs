@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
 use crate::library::{Call, Library, Started};
 use crate::wire::Failure;
@@ -18,6 +18,9 @@ pub(crate) struct Instances {
 pub(crate) struct Instance {
     library: Arc<Library>,
     handle: u64,
+    /// Held by the call that writes. When several write at once, the store in memory files its snapshots in another
+    /// order than it numbers them, and a read then misses what was acknowledged (authzed/spicedb#3212).
+    writing: Arc<AsyncMutex<()>>,
     /// The socket its streaming calls are served on.
     pub(crate) streams: PathBuf,
 }
@@ -36,7 +39,7 @@ impl Instances {
         let start = async {
             let library = Arc::clone(&self.library);
             let Started { handle, streams } = blocking(move || library.start()).await?;
-            Ok(Arc::new(Instance { library: Arc::clone(&self.library), handle, streams }))
+            Ok(Arc::new(Instance { library: Arc::clone(&self.library), handle, writing: Arc::default(), streams }))
         };
         cell.get_or_try_init(|| start).await.cloned()
     }
@@ -45,7 +48,14 @@ impl Instances {
 impl Instance {
     pub(crate) async fn call(&self, call: Call, message: Bytes) -> Result<Vec<u8>, Failure> {
         let (library, handle) = (Arc::clone(&self.library), self.handle);
-        blocking(move || library.call(handle, call, &message)).await
+        let turn = if call.writes() { Some(Arc::clone(&self.writing).lock_owned().await) } else { None };
+        blocking(move || {
+            let answer = library.call(handle, call, &message);
+            // Here and not outside: the call goes on when whoever asked has hung up.
+            drop(turn);
+            answer
+        })
+        .await
     }
 }
 

@@ -34,6 +34,12 @@ impl Call {
     pub(crate) fn at(path: &str) -> Option<Self> {
         CALLS.iter().position(|(known, _)| *known == path).map(Self)
     }
+
+    /// Whether it changes what is stored.
+    pub(crate) fn writes(self) -> bool {
+        let (path, _) = CALLS[self.0];
+        ["/WriteRelationships", "/DeleteRelationships", "/WriteSchema"].iter().any(|name| path.ends_with(name))
+    }
 }
 
 /// What starting an instance answers.
@@ -121,5 +127,25 @@ impl Library {
             (self.free_text)(text);
             taken
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_calls_that_write_are_known() {
+        let writing: Vec<&str> =
+            CALLS.iter().filter(|(path, _)| Call::at(path).is_some_and(Call::writes)).map(|(path, _)| *path).collect();
+
+        assert_eq!(
+            writing,
+            [
+                "/authzed.api.v1.PermissionsService/WriteRelationships",
+                "/authzed.api.v1.PermissionsService/DeleteRelationships",
+                "/authzed.api.v1.SchemaService/WriteSchema",
+            ]
+        );
     }
 }

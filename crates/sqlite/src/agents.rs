@@ -1,5 +1,8 @@
-use agentex_domain::ports::{AgentFilter, AgentOrder, AgentRepository, DialTarget, Reregistered, StoreError};
-use agentex_domain::{Agent, AgentId, ApiKeyId, Direction, JsonObject, PageRequest, Registration, Timestamp};
+use agentex_authz::ResourceRef;
+use agentex_domain::ports::{
+    AgentFilter, AgentOrder, AgentRepository, Departure, DialTarget, Reregistered, Settlement, StoreError,
+};
+use agentex_domain::{Agent, AgentId, Direction, Intent, JsonObject, PageRequest, Registration, Timestamp};
 use async_trait::async_trait;
 use serde_json::Value;
 use sqlx::query::Query;
@@ -9,6 +12,7 @@ use sqlx::{FromRow, QueryBuilder, Row, Sqlite, SqliteConnection};
 use crate::conditions::push_contains;
 use crate::database::{Database, json_text, push_order, push_page, push_scope};
 use crate::error::store_error;
+use crate::lifecycle::{depart, settle};
 use crate::rows::{AgentRow, ApiKeyRow, agent_columns, api_key_columns};
 
 pub(crate) struct SqliteAgents {
@@ -44,7 +48,8 @@ macro_rules! dial_query {
 #[async_trait]
 impl AgentRepository for SqliteAgents {
     #[tracing::instrument(name = "db.agent.insert", level = "debug", skip_all, fields(agent.id = %agent.id))]
-    async fn insert(&self, agent: &Agent) -> Result<(), StoreError> {
+    async fn insert(&self, agent: &Agent, settles: Option<Settlement>) -> Result<(), StoreError> {
+        let mut transaction = self.database.begin().await.map_err(store_error("agent"))?;
         let query = sqlx::query(
             r#"
             INSERT INTO agents
@@ -53,8 +58,11 @@ impl AgentRepository for SqliteAgents {
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
             "#,
         );
-        bind_agent(query, agent).execute(&self.database.writer).await.map_err(store_error("agent"))?;
-        Ok(())
+        bind_agent(query, agent).execute(&mut *transaction).await.map_err(store_error("agent"))?;
+        if let Some(settlement) = &settles {
+            settle(&mut transaction, settlement).await?;
+        }
+        transaction.commit().await.map_err(store_error("agent"))
     }
 
     #[tracing::instrument(name = "db.agent.find", level = "debug", skip_all, fields(agent.id = %id))]
@@ -110,6 +118,7 @@ impl AgentRepository for SqliteAgents {
         registration: &Registration,
         always_stamp: bool,
         at: Timestamp,
+        settles: Option<Settlement>,
     ) -> Result<Option<Reregistered>, StoreError> {
         let mut transaction = self.database.begin().await.map_err(store_error("agent"))?;
         let Some(mut agent) = find_in(&mut transaction, id).await? else { return Ok(None) };
@@ -118,6 +127,9 @@ impl AgentRepository for SqliteAgents {
         let changed = agent.register_again(registration, always_stamp, at);
         if changed {
             replace_and_leave_production(&mut transaction, &agent).await?;
+        }
+        if let Some(settlement) = settles.filter(|_| was_deleted) {
+            settle(&mut transaction, &settlement).await?;
         }
 
         transaction.commit().await.map_err(store_error("agent"))?;
@@ -131,6 +143,7 @@ impl AgentRepository for SqliteAgents {
         description: String,
         metadata: Option<JsonObject>,
         at: Timestamp,
+        settles: Option<Settlement>,
     ) -> Result<Option<Agent>, StoreError> {
         let mut transaction = self.database.begin().await.map_err(store_error("agent"))?;
         let found = find_in(&mut transaction, id).await?;
@@ -138,13 +151,22 @@ impl AgentRepository for SqliteAgents {
 
         agent.revive_as_build(description, metadata, at);
         replace_and_leave_production(&mut transaction, &agent).await?;
+        if let Some(settlement) = &settles {
+            settle(&mut transaction, settlement).await?;
+        }
 
         transaction.commit().await.map_err(store_error("agent"))?;
         Ok(Some(agent))
     }
 
     #[tracing::instrument(name = "db.agent.delete", level = "debug", skip_all, fields(agent.id = %id))]
-    async fn delete(&self, id: &AgentId, reason: &str, at: Timestamp) -> Result<Option<Vec<ApiKeyId>>, StoreError> {
+    async fn delete(
+        &self,
+        id: &AgentId,
+        reason: &str,
+        at: Timestamp,
+        departure: Option<Departure>,
+    ) -> Result<Option<Vec<Intent>>, StoreError> {
         let mut transaction = self.database.begin().await.map_err(store_error("agent"))?;
         let deleted = sqlx::query(
             r#"
@@ -164,13 +186,22 @@ impl AgentRepository for SqliteAgents {
             return Ok(None);
         }
 
+        sqlx::query("DELETE FROM registration_tokens WHERE agent_id = ?1")
+            .bind(id.as_str())
+            .execute(&mut *transaction)
+            .await
+            .map_err(store_error("registration token"))?;
         let keys: Vec<String> = sqlx::query_scalar("DELETE FROM agent_api_keys WHERE agent_id = ?1 RETURNING id")
             .bind(id.as_str())
             .fetch_all(&mut *transaction)
             .await
             .map_err(store_error("api key"))?;
+        let mut intents = Vec::new();
+        for resource in keys.into_iter().map(ResourceRef::api_key).chain([ResourceRef::agent(id.as_str())]) {
+            intents.extend(depart(&mut transaction, resource, at, departure.as_ref()).await?);
+        }
         transaction.commit().await.map_err(store_error("agent"))?;
-        Ok(Some(keys.into_iter().map(ApiKeyId::from).collect()))
+        Ok(Some(intents))
     }
 
     #[tracing::instrument(name = "db.agent.list", level = "debug", skip_all)]

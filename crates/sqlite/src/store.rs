@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agentex_authz::local::RelationshipStore;
+use agentex_authz::router::RolloutStore;
 use agentex_domain::ports::{StoreError, Stores};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
@@ -13,9 +14,13 @@ use crate::database::Database;
 use crate::deployments::SqliteDeployments;
 use crate::error::{is_busy, store_error, unavailable};
 use crate::events::SqliteEvents;
+use crate::intents::SqliteIntents;
 use crate::messages::SqliteMessages;
+use crate::owners::SqliteOwners;
 use crate::probe::SqliteProbe;
+use crate::registration_tokens::SqliteRegistrationTokens;
 use crate::relationships::SqliteRelationships;
+use crate::rollout::SqliteRollout;
 use crate::tasks::SqliteTasks;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
@@ -95,7 +100,18 @@ impl SqliteStore {
         MIGRATIONS.run_direct(None, connection, false).await.map_err(failed)?;
         let after = applied(connection).await.map_err(store_error("schema"))?;
         transaction.commit().await.map_err(store_error("schema"))?;
-        Ok(after - before)
+        Ok(u32::try_from(after.len() - before.len()).expect("there are a handful of migrations"))
+    }
+
+    /// How many migrations [`SqliteStore::migrate`] would apply. Nothing is changed.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the file cannot be read.
+    pub async fn pending(&self) -> Result<u32, StoreError> {
+        let mut reading = self.database.readers.acquire().await.map_err(store_error("schema"))?;
+        let applied = applied(&mut reading).await.map_err(store_error("schema"))?;
+        let pending = MIGRATIONS.iter().filter(|migration| !applied.contains(&migration.version));
+        Ok(u32::try_from(pending.count()).expect("there are a handful of migrations"))
     }
 
     /// The repositories on this file. They share its connections and stay usable until [`SqliteStore::close`].
@@ -109,6 +125,9 @@ impl SqliteStore {
             tasks: Arc::new(SqliteTasks { database: database() }),
             messages: Arc::new(SqliteMessages { database: database() }),
             events: Arc::new(SqliteEvents { database: database() }),
+            intents: Arc::new(SqliteIntents { database: database() }),
+            owners: Arc::new(SqliteOwners { database: database() }),
+            registration_tokens: Arc::new(SqliteRegistrationTokens { database: database() }),
             probe: Arc::new(SqliteProbe { database: database() }),
         }
     }
@@ -119,6 +138,12 @@ impl SqliteStore {
         Arc::new(SqliteRelationships { database: self.database.clone() })
     }
 
+    /// How far each account has moved between permission services, kept in this file.
+    #[must_use]
+    pub fn rollout(&self) -> Arc<dyn RolloutStore> {
+        Arc::new(SqliteRollout { database: self.database.clone() })
+    }
+
     /// Waits for running statements and closes every connection. The writer goes last: it is the one that may fold the
     /// write-ahead log back into the file. Calls after this fail with [`StoreError::Unavailable`].
     pub async fn close(&self) {
@@ -127,15 +152,15 @@ impl SqliteStore {
     }
 }
 
-/// How many migrations the file has seen; none before the ledger exists.
-async fn applied(connection: &mut sqlx::SqliteConnection) -> Result<u32, sqlx::Error> {
+/// The versions of the migrations the file has seen; none before the ledger exists.
+async fn applied(connection: &mut sqlx::SqliteConnection) -> Result<Vec<i64>, sqlx::Error> {
     let ledgers: u32 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'")
         .fetch_one(&mut *connection)
         .await?;
     if ledgers == 0 {
-        return Ok(0);
+        return Ok(Vec::new());
     }
-    sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations").fetch_one(connection).await
+    sqlx::query_scalar("SELECT version FROM _sqlx_migrations").fetch_all(connection).await
 }
 
 /// Opens the writer, waiting for another process that has the file for as long as a statement would. Switching a new

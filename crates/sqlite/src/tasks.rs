@@ -1,4 +1,8 @@
-use agentex_domain::ports::{StoreError, TaskChange, TaskFilter, TaskInsert, TaskOrder, TaskRepository, Transitioned};
+use agentex_authz::ResourceRef;
+use agentex_domain::ports::{
+    DeletedTask, Departure, Settlement, StoreError, TaskChange, TaskFilter, TaskInsert, TaskOrder, TaskRepository,
+    Transitioned,
+};
 use agentex_domain::{Agent, AgentId, Direction, NewTask, PageRequest, Task, TaskId, Timestamp, TrackerId, Transition};
 use async_trait::async_trait;
 use sqlx::{QueryBuilder, SqliteConnection, SqliteExecutor};
@@ -6,6 +10,7 @@ use sqlx::{QueryBuilder, SqliteConnection, SqliteExecutor};
 use crate::conditions::push_contains;
 use crate::database::{Database, json_text, push_order, push_page, push_scope};
 use crate::error::store_error;
+use crate::lifecycle::{depart, settle};
 use crate::rows::{AgentRow, TaskRow, agent_columns, task_columns};
 
 pub(crate) struct SqliteTasks {
@@ -15,7 +20,7 @@ pub(crate) struct SqliteTasks {
 #[async_trait]
 impl TaskRepository for SqliteTasks {
     #[tracing::instrument(name = "db.task.insert", level = "debug", skip_all, fields(task.id = %new.id))]
-    async fn insert(&self, new: &NewTask) -> Result<TaskInsert, StoreError> {
+    async fn insert(&self, new: &NewTask, settles: Option<Settlement>) -> Result<TaskInsert, StoreError> {
         let mut transaction = self.database.begin().await.map_err(store_error("task"))?;
         if let Some(name) = &new.name {
             free_name(&mut transaction, name).await?;
@@ -28,6 +33,9 @@ impl TaskRepository for SqliteTasks {
             return taken.map(TaskInsert::NameTaken).ok_or(StoreError::Duplicate { what: "task" });
         }
         link(&mut transaction, &task, &new.agent_id).await?;
+        if let Some(settlement) = &settles {
+            settle(&mut transaction, settlement).await?;
+        }
 
         transaction.commit().await.map_err(store_error("task"))?;
         Ok(TaskInsert::Created(task))
@@ -146,6 +154,37 @@ impl TaskRepository for SqliteTasks {
         }
     }
 
+    #[tracing::instrument(name = "db.task.delete", level = "debug", skip_all, fields(task.id = %id))]
+    async fn delete(
+        &self,
+        id: &TaskId,
+        reason: &str,
+        at: Timestamp,
+        departure: Option<Departure>,
+    ) -> Result<Option<DeletedTask>, StoreError> {
+        let mut transaction = self.database.begin().await.map_err(store_error("task"))?;
+        let rows: Vec<TaskRow> = sqlx::query_as(concat!(
+            r#"
+            UPDATE tasks
+               SET status = 'DELETED', status_reason = ?2, updated_at = ?3
+             WHERE id = ?1
+               AND status <> 'DELETED'
+            RETURNING "#,
+            task_columns!()
+        ))
+        .bind(id.as_str())
+        .bind(reason)
+        .bind(at.as_micros())
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(store_error("task"))?;
+        let Some(task) = only(rows)? else { return Ok(None) };
+        let intent = depart(&mut transaction, ResourceRef::task(id.as_str()), at, departure.as_ref()).await?;
+
+        transaction.commit().await.map_err(store_error("task"))?;
+        Ok(Some(DeletedTask { task, intent }))
+    }
+
     #[tracing::instrument(name = "db.task.update", level = "debug", skip_all, fields(task.id = %id))]
     async fn update(&self, id: &TaskId, change: &TaskChange, at: Timestamp) -> Result<Option<Task>, StoreError> {
         let TaskChange { task_metadata, merge_params, replace_params } = change;
@@ -173,7 +212,7 @@ impl TaskRepository for SqliteTasks {
         direction: Direction,
         page: PageRequest,
     ) -> Result<Vec<Task>, StoreError> {
-        let TaskFilter { scope, agent_id, agent_name, status, task_metadata } = filter;
+        let TaskFilter { scope, linked_to, agent_id, agent_name, status, task_metadata } = filter;
         if scope.is_empty() {
             return Ok(Vec::new());
         }
@@ -181,7 +220,7 @@ impl TaskRepository for SqliteTasks {
         let mut query =
             QueryBuilder::new(concat!("SELECT ", task_columns!(), " FROM tasks WHERE tasks.status <> 'DELETED'"));
         push_scope(&mut query, "tasks.id", scope);
-        if let Some(agent_id) = agent_id {
+        for agent_id in [linked_to, agent_id].into_iter().flatten() {
             query
                 .push(" AND tasks.id IN (SELECT task_agents.task_id FROM task_agents WHERE task_agents.agent_id = ")
                 .push_bind(agent_id.as_str())

@@ -1,10 +1,11 @@
 //! Entities for tests: everything not named by the test has a plain, valid value.
 
+use agentex_authz::{Principal, ResourceRef};
 use agentex_domain::{
-    AcpType, Agent, AgentId, AgentName, ApiKey, ApiKeyId, ApiKeyKind, Author, JsonObject, Message, MessageContent,
-    MessageFilter, NewTask, Registration, Style, TaskId, Timestamp,
+    AcpType, Agent, AgentId, AgentName, ApiKey, ApiKeyId, ApiKeyKind, Author, Intent, IntentId, IntentStep, JsonObject,
+    Message, MessageContent, MessageFilter, NewTask, Registration, Style, TaskId, Timestamp,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A moment `seconds` after a fixed one, with microseconds that do not fit milliseconds.
 #[must_use]
@@ -55,6 +56,34 @@ pub fn internal_key(agent_id: &AgentId) -> ApiKey {
         digest: Some(format!("digest-{id}")),
         created_at: at(0),
         id,
+    }
+}
+
+/// A key of an agent with this name, and with a secret and a digest nobody else has.
+#[must_use]
+pub fn api_key(agent_id: &AgentId, kind: ApiKeyKind, name: &str) -> ApiKey {
+    ApiKey { name: name.to_owned(), kind, ..internal_key(agent_id) }
+}
+
+/// A user of the account `acme`: the identity only, as it is stored.
+#[must_use]
+pub fn user(name: &str) -> Principal {
+    Principal::from_json(json!({"principal_type": "user", "user_id": name, "account_id": "acme"}))
+}
+
+/// A registering intent of the user `alice`, without parent, made at [`at`]`(0)` and due at [`at`]`(30)`.
+#[must_use]
+pub fn intent(resource: ResourceRef) -> Intent {
+    Intent {
+        id: IntentId::generate(),
+        resource,
+        parent: None,
+        owner: user("alice"),
+        step: IntentStep::Registering,
+        attempts: 0,
+        last_error: None,
+        created_at: at(0),
+        due_at: at(30),
     }
 }
 

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![expect(clippy::unwrap_used, reason = "everything here runs inside tests, where a failed unwrap is a failed test")]
 
+pub mod audit;
 pub mod build;
 pub mod clock;
 pub mod contract;
@@ -10,6 +11,7 @@ pub mod http_client;
 pub mod server_process;
 pub mod services;
 pub mod tls;
+pub mod tripwire;
 
 mod process;
 

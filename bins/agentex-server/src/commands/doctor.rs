@@ -2,9 +2,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
+use agentex::Tools;
+use agentex::authz::{AuthnError, CredentialHeaders, Operation, Principal, ResourceRef};
 use agentex::domain::ports::{StoreError, Stores};
 use agentex::domain::{AgentId, MessageId, TaskId};
 use anyhow::Context as _;
+use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::config::{Config, Problem, Store};
@@ -39,6 +42,7 @@ pub(crate) async fn run(config: Result<Config, Vec<Problem>>) -> anyhow::Result<
     if config.redis.is_some() {
         healthy &= report("redis", within_limit(redis(&config)).await);
     }
+    healthy &= authorization(&config).await;
     healthy &= report("clock", clock());
     healthy &= report("port", port(&config).await);
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -88,14 +92,14 @@ async fn store(config: &Config) -> anyhow::Result<String> {
         #[cfg(feature = "sqlite")]
         Store::Sqlite { .. } => {
             let store = agentex::sqlite::SqliteStore::open(wire::sqlite_options(config)?).await?;
-            let found = schema(&store.stores()).await;
+            let found = schema(&store.stores(), store.pending().await.map_err(anyhow::Error::from)).await;
             store.close().await;
             found
         }
         #[cfg(feature = "postgres")]
         Store::Postgres { .. } => {
             let store = agentex::postgres::PgStore::connect(wire::postgres_options(config)?).await?;
-            let found = schema(&store.stores()).await;
+            let found = schema(&store.stores(), store.pending().await.map_err(anyhow::Error::from)).await;
             store.close().await;
             found
         }
@@ -105,9 +109,12 @@ async fn store(config: &Config) -> anyhow::Result<String> {
 }
 
 /// Whether the store answers and has what the repositories look for.
-async fn schema(stores: &Stores) -> anyhow::Result<String> {
+async fn schema(stores: &Stores, pending: anyhow::Result<u32>) -> anyhow::Result<String> {
     const NOBODY: &str = "agentex-doctor";
+    const REMEDY: &str = "agentex migrate (or a start) brings it there";
     stores.probe.probe().await?;
+    let pending = pending?;
+    anyhow::ensure!(pending == 0, "the schema is {pending} migrations behind; {REMEDY}");
     let looked_up = async {
         stores.agents.find(&AgentId::from(NOBODY)).await?;
         stores.tasks.find(&TaskId::from(NOBODY)).await?;
@@ -118,10 +125,64 @@ async fn schema(stores: &Stores) -> anyhow::Result<String> {
     match looked_up.await {
         Ok(()) => Ok(format!("{} answers and has its tables", stores.probe.name())),
         Err(error @ StoreError::Failed(_)) => {
-            Err(error).context("the schema is not up to date; agentex migrate (or a start) brings it there")
+            Err(error).with_context(|| format!("the schema is not what it should be; {REMEDY}"))
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Asks whoever is configured, about nobody in particular.
+async fn authorization(config: &Config) -> bool {
+    let authorization = &config.authorization;
+    if authorization.backend.is_disabled() {
+        return report("permissions", Ok("disabled: whoever reaches the server may do everything".to_owned()));
+    }
+    let mut healthy = report("authentication", within_limit(authentication(config)).await);
+    if matches!(&config.store, Store::Sqlite { file } if !file.exists()) {
+        return healthy & report("permissions", Ok(format!("{}, from the first start", authorization.backend.name())));
+    }
+    match tokio::time::timeout(LIMIT, wire::tools(config, false)).await.context("no answer in time").flatten() {
+        Ok(tools) => {
+            healthy &= report("permissions", within_limit(decision(config, &tools)).await);
+            healthy &= report("intents", within_limit(intents(&tools)).await);
+            tools.close().await;
+            healthy
+        }
+        Err(error) => report("permissions", Err(error)),
+    }
+}
+
+async fn authentication(config: &Config) -> anyhow::Result<String> {
+    let authenticator = wire::authenticator(config)?;
+    let name = config.authorization.authn.name();
+    #[cfg(feature = "oidc")]
+    if let crate::config::Authn::Oidc(oidc) = &config.authorization.authn {
+        agentex::oidc::OidcAuthenticator::new(oidc.settings())?.warm().await?;
+        return Ok(format!("{name}: the issuer's keys are there"));
+    }
+    match authenticator.authenticate(&CredentialHeaders::default()).await {
+        Ok(_) | Err(AuthnError::Refused) => Ok(format!("{name} answers")),
+        Err(error @ AuthnError::Unavailable(_)) => Err(error).with_context(|| name),
+    }
+}
+
+/// Whether the backend can decide. That it has what it needs shows in an answer about things that do not exist.
+async fn decision(config: &Config, tools: &Tools) -> anyhow::Result<String> {
+    let authorizer = tools.authorizer.as_ref().context("authorization is off")?;
+    let nobody = Principal::from_json(json!({ "user_id": "agentex-doctor", "account_id": "agentex-doctor" }));
+    let nothing = ResourceRef::task("agentex-doctor");
+    let (name, profile) = (config.authorization.backend.name(), config.authorization.profile);
+    let _ = authorizer.check(&nobody, Operation::Read, &nothing).await.context(name)?;
+    if let Some(spark) = &tools.spark {
+        let _ = spark.check(&nobody, Operation::Read, &nothing).await.context("SpiceDB")?;
+    }
+    Ok(format!("{name} decides, profile {profile}"))
+}
+
+async fn intents(tools: &Tools) -> anyhow::Result<String> {
+    let backlog = tools.stores.intents.backlog().await?;
+    let more = if backlog.failing > 0 { "; agentex authz intents shows why" } else { "" };
+    Ok(format!("{} changes of the graph unfinished, {} of them failing{more}", backlog.open, backlog.failing))
 }
 
 #[cfg(feature = "redis")]

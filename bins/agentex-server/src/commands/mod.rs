@@ -1,5 +1,6 @@
 //! One module per command.
 
+pub(crate) mod authz;
 pub(crate) mod doctor;
 pub(crate) mod migrate;
 pub(crate) mod openapi;
@@ -11,4 +12,10 @@ use std::io::Write as _;
 pub(crate) fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Prints text of several lines as it is.
+pub(crate) fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }

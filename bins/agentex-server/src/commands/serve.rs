@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use crate::config::{Config, Metrics, Store};
+use crate::config::{Authorization, Config, Metrics, Store};
 use crate::listener::HEAD_LIMIT;
 use crate::{listener, metrics, telemetry, wire};
 
@@ -23,9 +23,15 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     for note in &config.notes {
         tracing::debug!("{note}");
     }
-    tracing::warn!("authorization is disabled: whoever reaches this server may do everything");
+    let Authorization { backend, authn, profile, .. } = &config.authorization;
+    if backend.is_disabled() {
+        tracing::warn!("authorization is disabled: whoever reaches this server may do everything");
+    } else {
+        tracing::info!(backend = backend.name(), profile, authentication = authn.name(), "authorization is on");
+    }
 
     let agentex = start(&config).await?;
+    ::metrics::gauge!("agentex_authz_profile_info", "backend" => backend.name(), "profile" => *profile).set(1.0);
     let worker = agentex.worker();
     on_signals(worker.clone())?;
     super::say(&ready(address, &config));
@@ -142,8 +148,14 @@ fn ready(address: SocketAddr, config: &Config) -> String {
         Store::Postgres { .. } => "postgres",
     };
     let streams = if config.redis.is_some() { "redis" } else { "in-process" };
+    let Authorization { backend, authn, profile, .. } = &config.authorization;
+    let authorization = if backend.is_disabled() {
+        "authorization: disabled".to_owned()
+    } else {
+        format!("authorization: {}, profile: {profile}, authentication: {}", backend.name(), authn.name())
+    };
     format!(
-        "agentex {} listening on http://{address} (store: {store}, streams: {streams}, authorization: disabled)",
+        "agentex {} listening on http://{address} (store: {store}, streams: {streams}, {authorization})",
         env!("CARGO_PKG_VERSION")
     )
 }

@@ -25,6 +25,8 @@ pub(crate) enum Kind {
         /// Whether it may be zero.
         zero: bool,
     },
+    /// A part of a whole, from 0 to 1.
+    Share,
     /// Texts separated by commas.
     List,
     /// One of these texts.
@@ -35,6 +37,10 @@ pub(crate) enum Kind {
     PostgresUrl,
     /// Where a Redis server is.
     RedisUrl,
+    /// Where something is that is called over HTTP.
+    HttpUrl,
+    /// Where a SpiceDB is.
+    SpiceDbEndpoint,
     /// An address and a port.
     Address,
     /// 32 bytes.
@@ -55,10 +61,14 @@ impl Kind {
             Self::Yes => yes(text).is_some(),
             Self::Whole { min, max } => text.parse::<u64>().is_ok_and(|number| (min..=max).contains(&number)),
             Self::Seconds { zero } => seconds(text).is_some_and(|time| zero || !time.is_zero()),
+            Self::Share => share(text).is_some(),
             Self::OneOf(texts) => texts.contains(&text),
             Self::DatabaseUrl => is_postgres(text) || sqlite_path(text).is_some(),
             Self::PostgresUrl => is_postgres(text),
             Self::RedisUrl => ["redis://", "rediss://"].iter().any(|scheme| has_more(text, scheme)),
+            Self::HttpUrl => is_plain_http(text),
+            Self::SpiceDbEndpoint if text.contains("://") => is_plain_http(text),
+            Self::SpiceDbEndpoint => is_plain_http(&format!("http://{text}")),
             Self::Address => text.parse::<SocketAddr>().is_ok(),
             Self::SecretsKey => SecretsKey::parse(text).is_ok(),
             Self::LogFilter => EnvFilter::builder().parse(text).is_ok(),
@@ -75,11 +85,14 @@ impl Kind {
             Self::Whole { min, max } => format!("a whole number from {min} to {max}"),
             Self::Seconds { zero: true } => "a number of seconds, at least 0".to_owned(),
             Self::Seconds { zero: false } => "a number of seconds above 0".to_owned(),
+            Self::Share => "a number from 0 to 1".to_owned(),
             Self::List => "texts separated by commas".to_owned(),
             Self::OneOf(texts) => texts.join("/"),
             Self::DatabaseUrl => "postgres://…, postgresql://…, postgresql+asyncpg://… or sqlite://PATH".to_owned(),
             Self::PostgresUrl => "postgres://…, postgresql://… or postgresql+asyncpg://…".to_owned(),
             Self::RedisUrl => "redis://… or rediss://…".to_owned(),
+            Self::HttpUrl => "http://… or https://…, without user, query and fragment".to_owned(),
+            Self::SpiceDbEndpoint => "HOST:PORT, http://… or https://…".to_owned(),
             Self::Address => "an address with a port, such as 127.0.0.1:9090".to_owned(),
             Self::SecretsKey => "32 bytes, as 64 hexadecimal digits or base64".to_owned(),
             Self::LogFilter => {
@@ -112,6 +125,23 @@ pub(crate) fn seconds(text: &str) -> Option<Duration> {
     const YEAR: f64 = 366.0 * 86400.0;
     let number = text.parse::<f64>().ok().filter(|number| (0.0..=YEAR).contains(number))?;
     Some(Duration::from_secs_f64(number))
+}
+
+/// Reads a number from 0 to 1.
+pub(crate) fn share(text: &str) -> Option<f64> {
+    text.parse::<f64>().ok().filter(|number| (0.0..=1.0).contains(number))
+}
+
+/// Whether something can be called there without giving away more than where it is.
+fn is_plain_http(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    })
 }
 
 /// Reads a comma-separated list; blanks around items and empty items do not count.
@@ -164,6 +194,18 @@ mod tests {
         }
         assert_eq!(sqlite_path("sqlite:///var/lib/a.db"), Some("/var/lib/a.db"));
         assert_eq!(sqlite_path("sqlite://a/b.db"), Some("a/b.db"));
+    }
+
+    #[test]
+    fn urls_of_services_carry_nothing_but_an_address() {
+        for good in ["http://auth", "https://auth.example/base/", "http://[::1]:8080"] {
+            assert!(Kind::HttpUrl.accepts(good), "{good}");
+        }
+        for bad in ["auth:8080", "ftp://auth", "http://", "http://u:p@auth", "https://auth?x=1", "https://auth#x"] {
+            assert!(!Kind::HttpUrl.accepts(bad), "{bad}");
+        }
+        assert!(["spicedb:50051", "http://spicedb:50051", "https://s"].iter().all(|it| Kind::SpiceDbEndpoint.accepts(it)));
+        assert!(["grpc://spicedb:50051", "u:p@spicedb:1", ""].iter().all(|it| !Kind::SpiceDbEndpoint.accepts(it)));
     }
 
     #[test]

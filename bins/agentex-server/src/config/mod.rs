@@ -1,5 +1,6 @@
 //! The whole configuration, read once and checked as a whole before anything is opened.
 
+mod authorization;
 mod kind;
 mod settings;
 mod sources;
@@ -22,6 +23,7 @@ use kind::Kind;
 use settings::Status;
 use sources::{Given, Origin};
 
+pub(crate) use authorization::{Authn, Authorization, Backend, Legacy, Spark};
 pub(crate) use sources::{Problem, Sources};
 
 /// A configuration that has been found good.
@@ -35,6 +37,7 @@ pub(crate) struct Config {
     pub(crate) redis: Option<Redis>,
     pub(crate) secrets_key: Option<SecretsKey>,
     pub(crate) api_key_pepper: String,
+    pub(crate) authorization: Authorization,
     pub(crate) settings: Settings,
     pub(crate) http: HttpOptions,
     pub(crate) acp: AcpOptions,
@@ -174,7 +177,7 @@ impl Values {
             let name = self.name_of("AGENTEX_LISTEN_HOST");
             problems.push(Problem::new(name, "expected an address or a host name"));
         }
-        self.check_authorization(&host, problems);
+        let authorization = self.authorization(&host, problems, &mut warnings);
         let store = self.store(problems, &mut warnings);
         let redis = self.redis(problems);
         if self.text("TEMPORAL_ADDRESS").is_some_and(is_temporal) {
@@ -195,8 +198,13 @@ impl Values {
             },
             secrets_key: self.optional("AGENTEX_SECRETS_KEY", |text| SecretsKey::parse(text).ok()),
             api_key_pepper: self.text("AGENTEX_API_KEY_PEPPER").unwrap_or_default().to_owned(),
+            authorization,
             settings: Settings {
                 stream_keepalive: self.seconds("SSE_KEEPALIVE_PING_INTERVAL"),
+                stream_recheck: Duration::from_secs(self.number("AGENTEX_AUTHZ_STREAM_RECHECK_S")),
+                authorization: self.applied(),
+                relay: self.relay(),
+                public_url: self.text("AGENTEX_PUBLIC_URL").map(str::to_owned),
                 one_turn_per_task: self.parsed("USE_STREAMING_ADVISORY_LOCK", kind::yes),
                 ..Settings::default()
             },
@@ -215,31 +223,6 @@ impl Values {
             .filter(|(setting, _)| setting.status == Status::Accepted)
             .map(|(setting, given)| format!("{} has no effect. {}", given.name_of(setting), setting.meaning))
             .collect()
-    }
-
-    /// Fails closed: whoever asked for authorization does not get a server without it, and one without it is reachable
-    /// from other machines only when that was asked for.
-    fn check_authorization(&self, host: &str, problems: &mut Vec<Problem>) {
-        match self.text("AGENTEX_AUTHZ_BACKEND") {
-            Some("disabled") => {}
-            Some(_) => {
-                let name = self.name_of("AGENTEX_AUTHZ_BACKEND");
-                problems.push(Problem::new(name, "expected disabled, the only backend of this version"));
-            }
-            None if self.text("AGENTEX_AUTH_URL").is_some() => problems.push(Problem::new(
-                self.name_of("AGENTEX_AUTH_URL"),
-                "asks for authorization by a provider, which this version does not have; \
-                 unset it, or set AGENTEX_AUTHZ_BACKEND=disabled to run without authorization",
-            )),
-            None => {}
-        }
-        if !host.is_empty() && !is_loopback(host) && !self.boolean("AGENTEX_ALLOW_UNAUTHENTICATED") {
-            problems.push(Problem::new(
-                self.name_of("AGENTEX_LISTEN_HOST"),
-                "expected a loopback address, because authorization is disabled; \
-                 --allow-unauthenticated (AGENTEX_ALLOW_UNAUTHENTICATED=true) permits any",
-            ));
-        }
     }
 
     fn store(&self, problems: &mut Vec<Problem>, warnings: &mut Vec<String>) -> Store {
@@ -304,6 +287,7 @@ impl Values {
         HttpOptions {
             cors: CorsOptions { allowed_origins },
             max_body_bytes: self.number("AGENTEX_MAX_BODY_BYTES"),
+            max_forward_body_bytes: self.number("AGENTEX_FORWARD_MAX_BODY_BYTES"),
             request_timeout: self.seconds("AGENTEX_REQUEST_TIMEOUT"),
             strict_ordering: self.boolean("AGENTEX_STRICT_ORDERING"),
             invalid_cursor_tolerated: self.boolean("AGENTEX_TOLERATE_INVALID_CURSORS"),
@@ -315,6 +299,7 @@ impl Values {
     fn acp(&self, problems: &mut Vec<Problem>) -> AcpOptions {
         let options = AcpOptions {
             connect_timeout: self.seconds("HTTPX_CONNECT_TIMEOUT"),
+            forward_timeout: self.seconds("WEBHOOK_REQUEST_TIMEOUT"),
             stream_idle_timeout: self.seconds("HTTPX_STREAMING_READ_TIMEOUT"),
             pool_max_idle_per_host: self.number("HTTPX_MAX_KEEPALIVE_CONNECTIONS"),
             host_override: self.text("AGENTEX_ACP_HOST_OVERRIDE").map(str::to_owned),

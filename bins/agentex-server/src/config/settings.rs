@@ -60,7 +60,6 @@ const GATEWAY: &str = "Chat gateways; not in this version.";
 const BUILDS: &str = "Read by other parts of the public project; unused there and here.";
 const RETENTION: &str = "Retention clean-up; not in this version.";
 const MONGODB: &str = "Document store of the public project; everything is in the relational store here.";
-const OTHER_AUTHZ: &str = "Authorization services; not in this version.";
 
 /// Every setting, grouped as the documentation shows them.
 pub(crate) const GROUPS: &[(&str, &[Setting])] = &[
@@ -106,7 +105,8 @@ pub(crate) const GROUPS: &[(&str, &[Setting])] = &[
                 "server.environment",
                 Kind::OneOf(&["development", "staging", "production"]),
                 "",
-                "`development` logs text and reads `.env` of the working folder, which overrides the environment.",
+                "`development` logs text, reads `.env` of the working folder, which overrides the environment, lets agents register \
+                 without credentials, and permits `AGENTEX_TOKENS_FILE` on any address.",
             ),
             active(
                 "ALLOWED_ORIGINS",
@@ -297,27 +297,46 @@ pub(crate) const GROUPS: &[(&str, &[Setting])] = &[
                 "false",
                 "Refuse a message to a task while another one is being answered in this process.",
             ),
-            accepted("WEBHOOK_REQUEST_TIMEOUT", POSITIVE_SECONDS, "15", "Forward ingress; not in this version."),
-            accepted("AGENTEX_PUBLIC_URL", Kind::Text, "", "Base of webhook URLs; not in this version."),
+            active(
+                "WEBHOOK_REQUEST_TIMEOUT",
+                "agents.forward_timeout",
+                POSITIVE_SECONDS,
+                "15",
+                "How long an agent may take to begin its answer to a forwarded request.",
+            ),
+            active(
+                "AGENTEX_FORWARD_MAX_BODY_BYTES",
+                "agents.forward_max_body_bytes",
+                SIZE,
+                "10485760",
+                "Largest body of a request that is forwarded to an agent; larger ones get 413.",
+            ),
+            active(
+                "AGENTEX_PUBLIC_URL",
+                "agents.public_url",
+                Kind::HttpUrl,
+                "",
+                "Where outsiders reach this server: the base of the webhook URLs it shows.",
+            ),
         ],
     ),
     (
-        "Authorization and secrets",
+        "Authorization",
         &[
             active(
                 "AGENTEX_AUTHZ_BACKEND",
                 "authorization.backend",
                 Kind::OneOf(&["disabled", "local", "http", "sgp", "spark", "routed"]),
                 "",
-                "Who decides. This version has `disabled` only; any other stops the start. Unset: `http` when \
-                 `AGENTEX_AUTH_URL` is set, else `disabled`.",
+                "Who decides: nobody, this server, the provider at `AGENTEX_AUTH_URL`, the legacy service, SpiceDB, or per \
+                 account one of the last two. Unset: `http` when `AGENTEX_AUTH_URL` is set, else `disabled`.",
             ),
             active(
                 "AGENTEX_AUTHZ_PROFILE",
                 "authorization.profile",
                 Kind::OneOf(&["strict", "compat"]),
                 "strict",
-                "Has an effect once a backend is on.",
+                "`compat` is as pods and clients of the public project expect it; see [authorization](authorization.md).",
             ),
             active(
                 "AGENTEX_ALLOW_UNAUTHENTICATED",
@@ -328,15 +347,208 @@ pub(crate) const GROUPS: &[(&str, &[Setting])] = &[
             )
             .flag("allow-unauthenticated"),
             active(
-                "AGENTEX_AUTH_URL",
-                "authorization.auth_url",
+                "AGENTEX_AUTHZ_TIMEOUT_MS",
+                "authorization.timeout_ms",
+                Kind::Whole { min: 1, max: 600_000 },
+                "5000",
+                "Longest time for one call to a backend or provider.",
+            ),
+            active(
+                "AGENTEX_AUTHZ_MAX_LIST_IDS",
+                "authorization.max_list_ids",
+                AT_LEAST_ONE,
+                "50000",
+                "A backend that names more resources than this in one list is answered with 502, not cut off.",
+            ),
+            active(
+                "AGENTEX_AUTHZ_INTENT_GRACE_S",
+                "authorization.intent_grace",
+                Kind::Whole { min: 1, max: 86_400 },
+                "60",
+                "Seconds an unfinished change of the graph is left to the request that began it.",
+            ),
+            active(
+                "AGENTEX_AUTHZ_STREAM_RECHECK_S",
+                "authorization.stream_recheck",
+                Kind::Whole { min: 1, max: 86_400 },
+                "60",
+                "Seconds a busy task stream goes on without looking at the reader's permission again.",
+            ),
+            active(
+                "AGENTEX_AGENT_SCOPE",
+                "authorization.agent_scope",
+                Kind::OneOf(&["own", "all"]),
+                "",
+                "What an agent may do with its own key. Unset: `own`, in the profile `compat` `all`.",
+            ),
+            active(
+                "AGENTEX_ENFORCE_TASK_AGENT_LINK",
+                "authorization.task_agent_link",
+                Kind::OneOf(&["enforce", "warn"]),
+                "",
+                "What happens to a call on a task of another agent. Unset: `enforce`, in the profile `compat` `warn`.",
+            ),
+            active(
+                "AGENTEX_ALLOW_AGENT_IDENTITY_HEADER",
+                "authorization.allow_agent_identity_header",
+                Kind::Bool,
+                "false",
+                "Only `false`: `x-agent-identity` proves nothing and never grants.",
+            ),
+            active(
+                "AGENTEX_SGP_URL",
+                "authorization.sgp_url",
+                Kind::HttpUrl,
+                "",
+                "The legacy ownership service, for the backends `sgp` and `routed`.",
+            ),
+            active(
+                "AGENTEX_SGP_REGISTER",
+                "authorization.sgp_register",
+                Kind::OneOf(&["alias", "noop"]),
+                "alias",
+                "What registering does there: the same as granting ownership, or nothing.",
+            ),
+            active(
+                "AGENTEX_SPICEDB_ENDPOINT",
+                "authorization.spicedb_endpoint",
+                Kind::SpiceDbEndpoint,
+                "",
+                "SpiceDB's gRPC endpoint, for the backends `spark` and `routed`.",
+            ),
+            active(
+                "AGENTEX_SPICEDB_TOKEN",
+                "authorization.spicedb_token",
                 Kind::Text,
                 "",
-                "Auth provider. Set without `AGENTEX_AUTHZ_BACKEND=disabled` it stops the start of this version.",
+                "SpiceDB's preshared key.",
             ),
-            accepted("AGENTEX_SGP_URL", Kind::Text, "", OTHER_AUTHZ),
-            accepted("AGENTEX_SPICEDB_ENDPOINT", Kind::Text, "", OTHER_AUTHZ),
-            accepted("AGENTEX_SPICEDB_TOKEN", Kind::Text, "", OTHER_AUTHZ),
+            active(
+                "AGENTEX_SPICEDB_TLS",
+                "authorization.spicedb_tls",
+                Kind::Bool,
+                "",
+                "Whether to speak TLS to SpiceDB. Unset: as the scheme of the endpoint says, else no.",
+            ),
+            active(
+                "AGENTEX_SPICEDB_WRITE_SCHEMA",
+                "authorization.spicedb_write_schema",
+                Kind::Bool,
+                "false",
+                "Write the permission model to SpiceDB at the start, unless others have definitions there. Otherwise it has \
+                 to be there.",
+            ),
+            active(
+                "AGENTEX_SHADOW_SAMPLE",
+                "authorization.shadow_sample",
+                Kind::Share,
+                "0",
+                "The share of decisions of the legacy service that are also asked of SpiceDB and compared (backend `routed`).",
+            ),
+        ],
+    ),
+    (
+        "Authentication",
+        &[
+            active(
+                "AGENTEX_AUTHN",
+                "authentication.by",
+                Kind::OneOf(&["provider", "oidc", "tokens"]),
+                "",
+                "Who says who is calling. Unset: `provider` when `AGENTEX_AUTH_URL` is set, else `oidc` when \
+                 `AGENTEX_OIDC_ISSUER` is, else `tokens` when `AGENTEX_TOKENS_FILE` is. A backend needs one.",
+            ),
+            active(
+                "AGENTEX_AUTH_URL",
+                "authentication.auth_url",
+                Kind::HttpUrl,
+                "",
+                "The auth provider: `/v1/authn`, and for the backend `http` `/v1/authz/…`.",
+            ),
+            active(
+                "AGENTEX_AUTHN_FORWARD_HEADERS",
+                "authentication.forward_headers",
+                Kind::List,
+                "",
+                "The only request headers the provider sees. Unset or empty: all but those of the connection.",
+            ),
+            active(
+                "AGENTEX_AUTHN_COLLAPSE_ERRORS",
+                "authentication.collapse_errors",
+                Kind::Bool,
+                "",
+                "Answer 401 instead of 503 when nobody can tell who is calling. Unset: as the profile says.",
+            ),
+            active(
+                "AGENTEX_OIDC_ISSUER",
+                "authentication.oidc_issuer",
+                Kind::Text,
+                "",
+                "The OpenID Connect issuer whose tokens are believed, exactly as in their `iss`.",
+            ),
+            active(
+                "AGENTEX_OIDC_AUDIENCE",
+                "authentication.oidc_audience",
+                Kind::List,
+                "",
+                "Who the tokens have to be for; at least one.",
+            ),
+            active(
+                "AGENTEX_OIDC_JWKS_URL",
+                "authentication.oidc_jwks_url",
+                Kind::Text,
+                "",
+                "Where the issuer's keys are. Unset: where its discovery document says.",
+            ),
+            active(
+                "AGENTEX_OIDC_USER_CLAIM",
+                "authentication.oidc_user_claim",
+                Kind::Text,
+                "sub",
+                "The claim with the user's id.",
+            ),
+            active(
+                "AGENTEX_OIDC_ACCOUNT_CLAIM",
+                "authentication.oidc_account_claim",
+                Kind::Text,
+                "account_id",
+                "The claim with the account, or a list of accounts, the caller may act in.",
+            ),
+            active(
+                "AGENTEX_TOKENS_FILE",
+                "authentication.tokens_file",
+                Kind::Text,
+                "",
+                "A TOML file with `[[token]]` tables (`token`, `user_id` or `service_account_id`, `accounts`). On loopback, \
+                 or with `ENVIRONMENT=development`.",
+            ),
+            active(
+                "AGENTEX_REGISTRATION_AUTH",
+                "authentication.registration",
+                Kind::OneOf(&["credential", "open"]),
+                "",
+                "What a pod needs to register. Unset: `credential`, but `open` in the profile `compat` and with \
+                 `ENVIRONMENT=development`.",
+            ),
+            active(
+                "AGENTEX_TRUST_BODY_PRINCIPAL",
+                "authentication.trust_body_principal",
+                Kind::Bool,
+                "",
+                "Whether the identity that a registering pod states is believed. Unset: as the profile says.",
+            ),
+            active(
+                "AGENTEX_REGISTRATION_TOKEN_DAYS",
+                "authentication.registration_token_days",
+                Kind::Whole { min: 1, max: 3650 },
+                "90",
+                "How long a registration token is good for.",
+            ),
+        ],
+    ),
+    (
+        "Secrets",
+        &[
             active(
                 "AGENTEX_SECRETS_KEY",
                 "secrets.key",

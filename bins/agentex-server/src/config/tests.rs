@@ -1,7 +1,7 @@
 use super::*;
 
 /// Sources with this environment and nothing else.
-fn environment(pairs: &[(&str, &str)]) -> Sources {
+pub(super) fn environment(pairs: &[(&str, &str)]) -> Sources {
     let environment = pairs.iter().map(|(name, value)| (name.into(), value.into())).collect();
     Sources { environment, ..Sources::default() }
 }
@@ -11,12 +11,12 @@ fn flags(pairs: &[(&'static str, &str)]) -> Sources {
 }
 
 #[track_caller]
-fn good(sources: &Sources) -> Config {
+pub(super) fn good(sources: &Sources) -> Config {
     Config::load(sources).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
 #[track_caller]
-fn problems(sources: &Sources) -> Vec<String> {
+pub(super) fn problems(sources: &Sources) -> Vec<String> {
     match Config::load(sources) {
         Ok(_) => panic!("the configuration was accepted"),
         Err(problems) => problems.iter().map(ToString::to_string).collect(),
@@ -24,7 +24,7 @@ fn problems(sources: &Sources) -> Vec<String> {
 }
 
 #[track_caller]
-fn problem(pairs: &[(&str, &str)]) -> String {
+pub(super) fn problem(pairs: &[(&str, &str)]) -> String {
     let mut found = problems(&environment(pairs));
     assert_eq!(found.len(), 1, "{found:?}");
     found.remove(0)
@@ -118,7 +118,7 @@ fn everything_wrong_is_reported_at_once_by_name_and_never_by_value() {
         ("RUST_LOG", "s3cret=nonsense=x"),
         ("AGENTEX_LISTEN_HOST", "0.0.0.0"),
         ("TASK_MESSAGE_STORAGE_PHASE", "mongodb"),
-        ("AGENTEX_AUTH_URL", "http://s3cret"),
+        ("AGENTEX_AUTH_URL", "ftp://s3cret"),
         ("AGENTEX_ACP_HOST_OVERRIDE", "s3cret/not a host"),
     ]));
 
@@ -163,17 +163,6 @@ fn the_database_url_picks_the_store() {
 }
 
 #[test]
-fn only_disabled_authorization_can_be_asked_for() {
-    for backend in ["local", "http", "sgp", "spark", "routed"] {
-        let found = problem(&[("AGENTEX_AUTHZ_BACKEND", backend)]);
-        assert!(found.starts_with("AGENTEX_AUTHZ_BACKEND: expected disabled"), "{found}");
-    }
-    assert!(problem(&[("AGENTEX_AUTH_URL", "http://auth")]).starts_with("AGENTEX_AUTH_URL: "));
-    good(&environment(&[("AGENTEX_AUTHZ_BACKEND", "disabled"), ("AGENTEX_AUTH_URL", "http://auth")]));
-    good(&environment(&[("AGENTEX_AUTH_URL", "")]));
-}
-
-#[test]
 fn an_open_server_is_reachable_from_outside_only_when_asked_for() {
     for host in ["0.0.0.0", "::", "192.168.1.2", "example.org"] {
         assert!(problem(&[("AGENTEX_LISTEN_HOST", host)]).contains("--allow-unauthenticated"), "{host}");
@@ -191,6 +180,19 @@ fn values_that_mean_no_temporal_are_silent_and_an_address_is_a_warning() {
         assert!(good(&environment(&[("TEMPORAL_ADDRESS", none)])).warnings.is_empty(), "{none}");
     }
     assert_eq!(good(&environment(&[("TEMPORAL_ADDRESS", "t:7233")])).warnings.len(), 1);
+}
+
+#[test]
+fn forwarding_has_its_own_limits() {
+    let config = good(&environment(&[
+        ("WEBHOOK_REQUEST_TIMEOUT", "2.5"),
+        ("AGENTEX_FORWARD_MAX_BODY_BYTES", "7"),
+        ("AGENTEX_PUBLIC_URL", "https://agents.example"),
+    ]));
+
+    assert_eq!(config.acp.forward_timeout, Duration::from_millis(2500));
+    assert_eq!((config.http.max_forward_body_bytes, config.http.max_body_bytes), (7, 10_485_760));
+    assert_eq!(config.settings.public_url.as_deref(), Some("https://agents.example"));
 }
 
 #[test]

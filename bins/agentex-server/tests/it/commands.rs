@@ -99,13 +99,17 @@ fn an_address_that_others_can_reach_is_refused_unless_asked_for() {
 
 #[test]
 fn authorization_that_was_asked_for_is_never_left_out_silently() {
-    for variable in [("AGENTEX_AUTH_URL", "http://auth"), ("AGENTEX_AUTHZ_BACKEND", "spark")] {
+    for (set, named) in [
+        (("AGENTEX_AUTHZ_BACKEND", "spark"), "AGENTEX_SPICEDB_ENDPOINT: "),
+        (("AGENTEX_AUTHZ_BACKEND", "local"), "AGENTEX_AUTHN: "),
+        (("AGENTEX_TOKENS_FILE", "tokens.toml"), "AGENTEX_TOKENS_FILE: needs AGENTEX_AUTHZ_BACKEND"),
+    ] {
         let folder = Folder::new();
-        let refused = run(&["serve", "--data-dir", &folder.data()], &[variable]);
+        let refused = run(&["serve", "--data-dir", &folder.data()], &[set]);
 
         assert_eq!(refused.code, 2, "{refused:?}");
-        assert_eq!(refused.err.lines().count(), 1);
-        assert!(refused.err.starts_with(variable.0), "{}", refused.err);
+        assert!(refused.err.lines().any(|line| line.starts_with(named)), "{}", refused.err);
+        assert!(!Path::new(&folder.data()).exists());
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap in a test, or what tests share, is a failed test")]
 
+mod authorization;
 mod commands;
 mod postgres;
 mod program;

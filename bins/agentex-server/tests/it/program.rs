@@ -65,6 +65,7 @@ pub(crate) async fn serve_with(folder: &Folder, more: &[&str], environment: &[(&
         "ENVIRONMENT",
         "AGENTEX_CONFIG",
         "AGENTEX_AUTH_URL",
+        "AGENTEX_AUTHZ_BACKEND",
         "AGENTEX_SECRETS_KEY",
     ];
     let environment = unset.map(|name| (name, "")).into_iter().chain(environment.iter().copied());

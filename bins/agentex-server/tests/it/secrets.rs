@@ -1,7 +1,7 @@
 //! What must never be written anywhere.
 
 use std::net::TcpListener;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agentex_testkit::http_client::HttpClient;
 
@@ -28,6 +28,21 @@ fn a_database_that_cannot_be_reached_is_named_without_its_url() {
         assert!(!said.contains("s3cret") && !said.contains("us3r:") && !said.contains("postgres://"), "{said}");
         assert!(said.contains("PostgreSQL") || said.contains("FAIL  store"), "{said}");
     }
+}
+
+#[test]
+fn a_database_that_says_nothing_is_given_up_soon() {
+    // Connections are accepted by the system, and then nothing comes.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://u:s3cret@{}/db", listener.local_addr().unwrap());
+    let started = Instant::now();
+
+    let failed = run(&["migrate"], &[("DATABASE_URL", url.as_str())]);
+
+    assert_eq!(failed.code, 1, "{failed:?}");
+    assert!(failed.err.contains("PostgreSQL cannot be used") && failed.err.contains("within 5 s"), "{}", failed.err);
+    assert!(!failed.err.contains("s3cret"), "{}", failed.err);
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

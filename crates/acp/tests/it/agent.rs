@@ -96,11 +96,13 @@ impl Connection {
             .map(|line| line.split_once(": ").expect("a header line"))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
             .collect();
-        let length = headers.iter().find(|(name, _)| name == "content-length").expect("a length").1.parse().unwrap();
+        let length = headers.iter().find(|(name, _)| name == "content-length");
+        let length = length.map_or(0, |(_, length)| length.parse().unwrap());
         while self.buffer.len() < length {
             self.fill().await;
         }
-        let body = serde_json::from_slice(&self.buffer.drain(..length).collect::<Vec<_>>()).unwrap();
+        let body: Vec<u8> = self.buffer.drain(..length).collect();
+        let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
         Received { line, headers, body }
     }
 

@@ -85,6 +85,7 @@ async fn connections_are_used_again() {
     assert!((1..=5).contains(&opened.load(Ordering::Relaxed)), "{opened:?}");
 }
 
+/// authz §7: 181, 187
 #[tokio::test]
 async fn trace_context_key_and_request_id_reach_the_agent_on_every_method() {
     let agent = Agent::listen().await;

@@ -6,5 +6,6 @@ mod agent;
 mod build;
 mod calls;
 mod connections;
+mod forward;
 mod metrics;
 mod streams;

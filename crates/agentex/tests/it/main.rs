@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap in a test, or what tests share, is a failed test")]
 
+mod authorization;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-fn folder() -> TempDir {
+pub(crate) fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
@@ -25,14 +27,14 @@ async fn embedded(folder: &TempDir) -> Agentex {
 }
 
 /// Serves `router` until the test ends and says where.
-async fn serve(router: Router) -> String {
+pub(crate) async fn serve(router: Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
     url
 }
 
-async fn register(client: &HttpClient, agent: &FakeAgent) -> Value {
+pub(crate) async fn register(client: &HttpClient, agent: &FakeAgent) -> Value {
     let body = json!({ "name": "echo", "description": "d", "acp_url": agent.url(), "acp_type": "sync" });
     client.post("/agents/register", &body).await.expect(200)
 }

@@ -2,19 +2,23 @@
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentex_authz::{Operation, Principal, ResourceKind, ResourceRef};
 use agentex_domain::input::{self, Problem};
-use agentex_domain::ports::{Clock, DeploymentUpsert, StoreError, Stores};
+use agentex_domain::ports::{Clock, DeploymentUpsert, InternalKey, RegistrationToken, StoreError, Stores};
 use agentex_domain::{
     Agent, AgentId, AgentInputType, AgentName, ApiKey, ApiKeyId, ApiKeyKind, DeploymentId, DeploymentRegistration,
     JsonObject, Registration,
 };
 use serde_json::Value;
 
-use crate::guard::Guard;
-use crate::lifecycle::{Lifecycle, Written};
-use crate::{Absent, Caller, Error, Keyring};
+use crate::guard::{Guard, Sought};
+use crate::lifecycle::{Lifecycle, Revived, Written};
+use crate::{Absent, AgentSelector, AuthorizationSettings, Caller, Error, Keyring, RegistrationAuth};
+
+/// How registration tokens begin, so that people and secret scanners recognize them.
+pub const REGISTRATION_TOKEN_PREFIX: &str = "agxr_";
 
 /// Agents registering themselves, and builds registering agents that are not deployed yet.
 pub struct Registrations {
@@ -23,17 +27,43 @@ pub struct Registrations {
     lifecycle: Lifecycle,
     keyring: Keyring,
     clock: Arc<dyn Clock>,
+    settings: AuthorizationSettings,
 }
 
 /// A pod announcing itself.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RegisterAgent {
     /// Addresses an existing agent; without it the name decides.
     pub agent_id: Option<AgentId>,
-    /// The identity the pod says it acts for.
+    /// The identity the pod says it acts for, or `{"registration_token": …}`.
     pub principal_context: Option<Principal>,
+    /// A registration token that came with the request's credentials.
+    pub token: Option<String>,
     /// What it says of itself.
     pub registration: Registration,
+}
+
+impl std::fmt::Debug for RegisterAgent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RegisterAgent")
+            .field("agent_id", &self.agent_id)
+            .field("name", &self.registration.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RegisterAgent {
+    /// The same with a token that came with the request's credentials.
+    #[must_use]
+    pub fn with_token(self, token: Option<String>) -> Self {
+        Self { token, ..self }
+    }
+
+    /// The token, wherever it was put: unmodified pods can pass one as the identity they act for.
+    fn token(&self) -> Option<&str> {
+        let stated = || self.principal_context.as_ref()?.as_json().get("registration_token")?.as_str();
+        self.token.as_deref().or_else(stated).filter(|token| !token.is_empty())
+    }
 }
 
 /// A registered agent with the key it shares with the server.
@@ -64,6 +94,40 @@ pub struct RegisterBuild {
     pub agent_input_type: Option<AgentInputType>,
 }
 
+/// A registered build.
+#[derive(Clone)]
+pub struct BuildRegistered {
+    /// The agent as stored.
+    pub agent: Agent,
+    /// With what its pods can register, in clear: where registering takes a credential, and the caller may change the agent.
+    pub registration_token: Option<String>,
+}
+
+impl std::fmt::Debug for BuildRegistered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BuildRegistered").field("agent", &self.agent.id).finish_non_exhaustive()
+    }
+}
+
+/// Who registers, once it is known to be allowed to try.
+enum Registrant {
+    /// By its key or a token: this agent, and nothing else.
+    Agent(AgentId),
+    /// Somebody whose permissions count.
+    Principal(Caller),
+    /// Whoever it is; only where registering takes no credential.
+    Anybody,
+}
+
+impl Registrant {
+    const fn caller(&self) -> &Caller {
+        match self {
+            Self::Principal(caller) => caller,
+            Self::Agent(_) | Self::Anybody => &Caller::Anonymous,
+        }
+    }
+}
+
 impl Registrations {
     pub(crate) fn new(
         stores: Stores,
@@ -71,8 +135,9 @@ impl Registrations {
         lifecycle: Lifecycle,
         keyring: Keyring,
         clock: Arc<dyn Clock>,
+        settings: AuthorizationSettings,
     ) -> Self {
-        Self { stores, guard, lifecycle, keyring, clock }
+        Self { stores, guard, lifecycle, keyring, clock, settings }
     }
 
     /// Creates the agent, or brings an existing one up to date, and answers it with its internal key. Repeating it is
@@ -81,30 +146,29 @@ impl Registrations {
     /// With `deployment_id` in the metadata only that deployment is brought up to date; the agent's own row stays.
     #[tracing::instrument(name = "registrations.register", skip_all, fields(agent.name = request.registration.name.as_str()))]
     pub async fn register(&self, caller: &Caller, request: RegisterAgent) -> Result<Registered, Error> {
+        let registrant = self.registrant(caller, &request).await?;
         let deployment_id = validate(&request.registration)?;
-        let RegisterAgent { agent_id, principal_context, registration } = request;
-        // Pods state whom they act for in the body; a caller that proved who it is needs no such statement.
-        let caller = match (caller, principal_context) {
-            (Caller::Anonymous, Some(principal)) if principal.is_resolvable_creator() => &Caller::Principal(principal),
-            (caller, _) => caller,
-        };
+        let RegisterAgent { agent_id, registration, .. } = request;
         let existing = match &agent_id {
             Some(id) => {
-                let absent = || Error::NotFound(Absent::Id(id.as_str().to_owned()));
-                Some(self.stores.agents.find(id).await?.ok_or_else(absent)?)
+                let found = self.stores.agents.find(id).await?;
+                if found.is_none() {
+                    self.gate_absent(&registrant, id).await?;
+                }
+                found
             }
             None => self.stores.agents.find_by_name(registration.name.as_str()).await?,
         };
         let by_id = agent_id.is_some();
         let agent = match (existing, deployment_id) {
             (Some(agent), Some(deployment)) => {
-                self.gate_existing(caller, &agent, by_id).await?;
+                self.gate_existing(&registrant, &agent, by_id).await?;
                 self.register_deployment(&agent, deployment, &registration).await?;
                 agent
             }
-            (Some(agent), None) => self.register_again(caller, agent, &registration, by_id).await?,
+            (Some(agent), None) => self.register_again(&registrant, agent, &registration, by_id).await?,
             (None, deployment) => {
-                let agent = self.create(caller, &registration, deployment.is_some()).await?;
+                let agent = self.create(&registrant, &registration, deployment.is_some()).await?;
                 if let Some(deployment) = deployment {
                     self.register_deployment(&agent, deployment, &registration).await?;
                 }
@@ -114,65 +178,142 @@ impl Registrations {
         if agent.is_deleted() {
             return Err(Error::NotFound(Absent::Id(agent.id.into_string())));
         }
-        let api_key = self.internal_key(&agent).await?;
+        let api_key = self.internal_key(&registrant, &agent).await?;
         Ok(Registered { agent, api_key })
     }
 
     /// Makes sure an agent of this name exists before it is deployed. A live agent is answered as it is; a deleted one
     /// comes back as a build.
     #[tracing::instrument(name = "registrations.register_build", skip_all, fields(agent.name = request.name.as_str()))]
-    pub async fn register_build(&self, caller: &Caller, request: RegisterBuild) -> Result<Agent, Error> {
+    pub async fn register_build(&self, caller: &Caller, request: RegisterBuild) -> Result<BuildRegistered, Error> {
         self.guard.require_create(caller, ResourceKind::Agent).await?;
         let existing = self.stores.agents.find_by_name(request.name.as_str()).await?;
-        match existing {
-            Some(agent) if agent.is_deleted() => self.revive_build(caller, agent, request).await,
-            Some(agent) => self.readable_or_unavailable(caller, agent).await,
+        let agent = match existing {
+            Some(agent) if agent.is_deleted() => self.revive_build(caller, agent, request).await?,
+            Some(agent) => self.readable_or_unavailable(caller, agent).await?,
             None => {
                 let RegisterBuild { name, description, metadata, agent_input_type } = request;
                 let agent = Agent::build_only(name, description, metadata, agent_input_type, self.clock.now());
                 match self.insert(caller, agent).await? {
-                    Written::Created(agent) => Ok(agent),
-                    Written::Lost(winner) => self.readable_or_unavailable(caller, winner).await,
+                    Written::Created(agent) => agent,
+                    Written::Lost(winner) => self.readable_or_unavailable(caller, winner).await?,
                 }
             }
+        };
+        let registration_token = if self.takes_credentials()
+            && self.guard.may(caller, Operation::Update, &ResourceRef::agent(agent.id.as_str())).await?
+        {
+            Some(self.mint_token(&agent.id, self.settings.registration_token_lifetime).await?)
+        } else {
+            None
+        };
+        Ok(BuildRegistered { agent, registration_token })
+    }
+
+    /// Makes a token with which pods of this agent, and of no other, can register for as long as `lifetime`. For the
+    /// operator's tools: nobody's permissions are asked for.
+    ///
+    /// # Errors
+    /// The agent is absent or deleted, or the store failed.
+    pub async fn issue_token(&self, agent: &AgentSelector, lifetime: Duration) -> Result<String, Error> {
+        let found = match agent {
+            AgentSelector::Id(id) => self.stores.agents.find(id).await?,
+            AgentSelector::Name(name) => self.stores.agents.find_by_name(name).await?,
+        };
+        let found = found.filter(|found| !found.is_deleted()).ok_or_else(|| Error::NotFound(agent.absent()))?;
+        self.mint_token(&found.id, lifetime).await
+    }
+
+    async fn mint_token(&self, agent: &AgentId, lifetime: Duration) -> Result<String, Error> {
+        let token = format!("{REGISTRATION_TOKEN_PREFIX}{}", Keyring::mint());
+        let now = self.clock.now();
+        let stored = RegistrationToken {
+            digest: self.keyring.digest(&token),
+            agent_id: agent.clone(),
+            created_at: now,
+            expires_at: now.plus_millis(i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX)),
+        };
+        self.stores.registration_tokens.insert(&stored).await?;
+        Ok(token)
+    }
+
+    /// Whether a pod must present something to register.
+    fn takes_credentials(&self) -> bool {
+        self.lifecycle.is_enabled() && self.settings.registration == RegistrationAuth::Credential
+    }
+
+    /// Who registers: the agent whose key or token is presented, else the principal that proved itself, else the one the
+    /// body states where that is believed.
+    async fn registrant(&self, caller: &Caller, request: &RegisterAgent) -> Result<Registrant, Error> {
+        if let Caller::Agent { id, .. } = caller {
+            return Ok(Registrant::Agent(id.clone()));
+        }
+        if let Some(token) = request.token()
+            && self.lifecycle.is_enabled()
+        {
+            let agent =
+                self.stores.registration_tokens.find_agent(&self.keyring.digest(token), self.clock.now()).await?;
+            return agent.map(Registrant::Agent).ok_or(Error::Unauthenticated);
+        }
+        if caller.creator().is_some() {
+            return Ok(Registrant::Principal(caller.clone()));
+        }
+        let stated = request.principal_context.as_ref().filter(|principal| principal.is_resolvable_creator());
+        match (stated, caller) {
+            (Some(principal), _) if self.settings.trust_body_principal => {
+                Ok(Registrant::Principal(Caller::Principal(principal.clone())))
+            }
+            (_, Caller::Principal(_)) if self.takes_credentials() => Ok(Registrant::Principal(caller.clone())),
+            _ if self.takes_credentials() => Err(Error::Unauthenticated),
+            _ => Ok(Registrant::Anybody),
         }
     }
 
     async fn register_again(
         &self,
-        caller: &Caller,
+        registrant: &Registrant,
         agent: Agent,
         registration: &Registration,
         by_id: bool,
     ) -> Result<Agent, Error> {
-        let resource = ResourceRef::agent(agent.id.as_str());
-        let again = async {
-            let done = self.stores.agents.register_again(&agent.id, registration, by_id, self.clock.now()).await?;
+        let again = async |settles| {
+            let at = self.clock.now();
+            let done = self.stores.agents.register_again(&agent.id, registration, by_id, at, settles).await?;
             done.ok_or_else(|| Error::NotFound(absent(&agent, by_id)))
         };
         if !agent.is_deleted() {
-            self.gate_existing(caller, &agent, by_id).await?;
-            return Ok(again.await?.agent);
+            self.gate_existing(registrant, &agent, by_id).await?;
+            return Ok(again(None).await?.agent);
         }
         // A deleted agent has no owner any more: bringing it back is a create for authorization.
-        self.require_create(caller).await?;
-        let write = async {
-            let again = again.await?;
-            // Somebody may have brought it back in between; then it has its owner already.
+        self.require_create(registrant).await?;
+        let write = async |settles| {
+            let again = again(settles).await?;
             Ok::<_, Error>(if again.revived { Written::Created(again.agent) } else { Written::Lost(again.agent) })
         };
-        match self.lifecycle.create(caller.creator(), &resource, None, write).await? {
-            Written::Created(agent) | Written::Lost(agent) => Ok(agent),
+        let resource = ResourceRef::agent(agent.id.as_str());
+        let owner = registrant.caller().creator();
+        match self.lifecycle.revive(owner, &resource, None, self.is_deleted(&agent.id), write).await? {
+            Revived::Written(Written::Created(agent) | Written::Lost(agent)) => Ok(agent),
+            // Several pods of one deleted agent start at once: one brings it back, the others find it.
+            Revived::Occupied => {
+                self.gate_existing(registrant, &agent, by_id).await?;
+                Ok(again(None).await?.agent)
+            }
         }
     }
 
-    async fn create(&self, caller: &Caller, registration: &Registration, scoped: bool) -> Result<Agent, Error> {
-        self.require_create(caller).await?;
-        match self.insert(caller, registration.clone().into_agent(self.clock.now())).await? {
+    async fn is_deleted(&self, id: &AgentId) -> Result<bool, Error> {
+        Ok(self.stores.agents.find(id).await?.is_some_and(|agent| agent.is_deleted()))
+    }
+
+    async fn create(&self, registrant: &Registrant, registration: &Registration, scoped: bool) -> Result<Agent, Error> {
+        self.require_create(registrant).await?;
+        match self.insert(registrant.caller(), registration.clone().into_agent(self.clock.now())).await? {
             Written::Created(agent) => Ok(agent),
             // Several pods of one new agent start at once: the losers carry on with the winner's row.
             Written::Lost(winner) if scoped || !winner.is_deleted() => {
-                self.gate_existing(caller, &winner, false).await?;
+                self.gate_existing(registrant, &winner, false).await?;
                 Ok(winner)
             }
             Written::Lost(winner) => Err(Error::NotFound(Absent::Name(winner.name))),
@@ -181,35 +322,37 @@ impl Registrations {
 
     async fn insert(&self, caller: &Caller, agent: Agent) -> Result<Written<Agent>, Error> {
         let resource = ResourceRef::agent(agent.id.as_str());
-        let write = async {
-            match self.stores.agents.insert(&agent).await {
-                Ok(()) => Ok(Written::Created(agent)),
-                Err(error @ StoreError::Duplicate { .. }) => {
-                    let winner = self.stores.agents.find_by_name(&agent.name).await?;
-                    winner.map(Written::Lost).ok_or(error)
-                }
-                Err(error) => Err(error),
+        let write = async |settles| match self.stores.agents.insert(&agent, settles).await {
+            Ok(()) => Ok(Written::Created(agent.clone())),
+            Err(error @ StoreError::Duplicate { .. }) => {
+                let winner = self.stores.agents.find_by_name(&agent.name).await?;
+                winner.map(Written::Lost).ok_or(error)
             }
+            Err(error) => Err(error),
         };
         self.lifecycle.create(caller.creator(), &resource, None, write).await
     }
 
     async fn revive_build(&self, caller: &Caller, dead: Agent, request: RegisterBuild) -> Result<Agent, Error> {
         let resource = ResourceRef::agent(dead.id.as_str());
-        let write = async {
-            let RegisterBuild { description, metadata, .. } = request;
-            let revived = self.stores.agents.revive_as_build(&dead.id, description, metadata, self.clock.now()).await?;
+        let RegisterBuild { description, metadata, .. } = request;
+        let winner = async || {
+            let winner = self.stores.agents.find(&dead.id).await?;
+            winner.ok_or(StoreError::Duplicate { what: "agent" })
+        };
+        let write = async |settles| {
+            let at = self.clock.now();
+            let revived = self.stores.agents.revive_as_build(&dead.id, description, metadata, at, settles).await?;
             match revived {
                 Some(agent) => Ok(Written::Created(agent)),
-                None => {
-                    let winner = self.stores.agents.find(&dead.id).await?;
-                    winner.map(Written::Lost).ok_or(StoreError::Duplicate { what: "agent" })
-                }
+                None => winner().await.map(Written::Lost),
             }
         };
-        match self.lifecycle.create(caller.creator(), &resource, None, write).await? {
-            Written::Created(agent) => Ok(agent),
-            Written::Lost(winner) => self.readable_or_unavailable(caller, winner).await,
+        let vacant = self.is_deleted(&dead.id);
+        match self.lifecycle.revive(caller.creator(), &resource, None, vacant, write).await? {
+            Revived::Written(Written::Created(agent)) => Ok(agent),
+            Revived::Written(Written::Lost(winner)) => self.readable_or_unavailable(caller, winner).await,
+            Revived::Occupied => self.readable_or_unavailable(caller, winner().await?).await,
         }
     }
 
@@ -223,23 +366,38 @@ impl Registrations {
         }
     }
 
-    /// Pods without any identity may create in this mode of registration; those with one must be allowed to.
-    async fn require_create(&self, caller: &Caller) -> Result<(), Error> {
-        match caller.creator() {
-            Some(_) => self.guard.require_create(caller, ResourceKind::Agent).await,
-            None => Ok(()),
+    /// Where registering takes no credential, whoever has none may create; those with one must be allowed to.
+    async fn require_create(&self, registrant: &Registrant) -> Result<(), Error> {
+        match registrant {
+            Registrant::Principal(caller) => self.guard.require_create(caller, ResourceKind::Agent).await,
+            Registrant::Agent(_) => Err(Error::AgentKeyRefused),
+            Registrant::Anybody => Ok(()),
         }
     }
 
-    async fn gate_existing(&self, caller: &Caller, agent: &Agent, by_id: bool) -> Result<(), Error> {
-        let resource = ResourceRef::agent(agent.id.as_str());
-        match caller {
-            Caller::Agent(id) if *id == agent.id => Ok(()),
-            Caller::Agent(_) => Err(Error::AgentKeyRefused),
-            Caller::Principal(_) if caller.creator().is_some() => {
+    async fn gate_existing(&self, registrant: &Registrant, agent: &Agent, by_id: bool) -> Result<(), Error> {
+        match registrant {
+            Registrant::Agent(id) if *id == agent.id => Ok(()),
+            Registrant::Agent(_) => Err(Error::AgentKeyRefused),
+            Registrant::Principal(caller) => {
+                let resource = ResourceRef::agent(agent.id.as_str());
                 self.guard.require(caller, Operation::Update, resource, absent(agent, by_id)).await
             }
-            Caller::Principal(_) | Caller::Anonymous => Ok(()),
+            Registrant::Anybody => Ok(()),
+        }
+    }
+
+    /// Refuses a registration by an id that nothing has, as if something had it.
+    async fn gate_absent(&self, registrant: &Registrant, id: &AgentId) -> Result<(), Error> {
+        let absent = Absent::Id(id.as_str().to_owned());
+        match registrant {
+            Registrant::Agent(_) => Err(Error::AgentKeyRefused),
+            Registrant::Principal(caller) => {
+                let typed = Some(id.as_str());
+                let sought = Sought { kind: ResourceKind::Agent, found: None, typed, absent };
+                self.guard.require_sought(caller, Operation::Update, sought).await
+            }
+            Registrant::Anybody => Err(Error::NotFound(absent)),
         }
     }
 
@@ -268,7 +426,12 @@ impl Registrations {
         }
     }
 
-    async fn internal_key(&self, agent: &Agent) -> Result<String, Error> {
+    /// The agent's internal key, made if there is none. It belongs to whoever registers, else to the agent's owner, so that
+    /// somebody can list and revoke it.
+    async fn internal_key(&self, registrant: &Registrant, agent: &Agent) -> Result<String, Error> {
+        if let Some(key) = self.stores.api_keys.internal_key(&agent.id).await? {
+            return self.keyring.open(&key.sealed);
+        }
         let secret = Keyring::mint();
         let candidate = ApiKey {
             id: ApiKeyId::generate(),
@@ -279,7 +442,18 @@ impl Registrations {
             digest: Some(self.keyring.digest(&secret)),
             created_at: self.clock.now(),
         };
-        let key = self.stores.api_keys.internal_key_or_insert(&candidate).await?;
+        let parent = ResourceRef::agent(agent.id.as_str());
+        let owner = match registrant.caller().creator() {
+            Some(creator) => Some(creator.clone()),
+            None => self.lifecycle.owner_of(&parent).await?,
+        };
+        let write = async |settles| {
+            let InternalKey { key, stored } = self.stores.api_keys.internal_key_or_insert(&candidate, settles).await?;
+            Ok::<_, StoreError>(if stored { Written::Created(key) } else { Written::Lost(key) })
+        };
+        let resource = ResourceRef::api_key(candidate.id.as_str());
+        let written = self.lifecycle.create(owner.as_ref(), &resource, Some(parent), write).await?;
+        let (Written::Created(key) | Written::Lost(key)) = written;
         self.keyring.open(&key.sealed)
     }
 }

@@ -8,7 +8,7 @@ use agentex_domain::{AcpType, AgentStatus};
 use serde_json::json;
 
 use super::*;
-use crate::testing::{Log, MockStores, at};
+use crate::testing::{Log, MockStores, at, guard, lifecycle};
 
 fn alice() -> Principal {
     Principal::from_json(json!({"user_id": "alice", "account_id": "acme"}))
@@ -26,7 +26,7 @@ fn registration() -> Registration {
 }
 
 fn request(principal: Option<Principal>) -> RegisterAgent {
-    RegisterAgent { agent_id: None, principal_context: principal, registration: registration() }
+    RegisterAgent { agent_id: None, principal_context: principal, token: None, registration: registration() }
 }
 
 fn build() -> RegisterBuild {
@@ -83,31 +83,52 @@ fn registering(log: &Log, mut authorizer: MockAuthorizer) -> MockAuthorizer {
     authorizer
 }
 
+/// Pods may register without a credential, and what they state is believed.
 fn registrations(stores: MockStores, authorizer: MockAuthorizer) -> Registrations {
+    with_settings(stores, authorizer, AuthorizationSettings::compat())
+}
+
+/// Pods must present something.
+fn strict(stores: MockStores, authorizer: MockAuthorizer) -> Registrations {
+    with_settings(stores, authorizer, AuthorizationSettings::strict())
+}
+
+fn with_settings(stores: MockStores, authorizer: MockAuthorizer, settings: AuthorizationSettings) -> Registrations {
     let authorizer: Arc<dyn agentex_authz::Authorizer> = Arc::new(authorizer);
     Registrations::new(
         stores.into_stores(),
-        Guard::new(Arc::clone(&authorizer)),
-        Lifecycle::new(authorizer),
+        guard(Some(Arc::clone(&authorizer))),
+        lifecycle(Some(authorizer)),
         Keyring::new(None, ""),
         Arc::new(SystemClock),
+        settings,
     )
 }
 
 fn keyed(mut stores: MockStores) -> MockStores {
-    stores.api_keys.expect_internal_key_or_insert().returning(|candidate| Ok(candidate.clone()));
+    let stored = ApiKey {
+        id: ApiKeyId::generate(),
+        agent_id: "stored".into(),
+        name: "echo-api-key".into(),
+        kind: ApiKeyKind::Internal,
+        sealed: "5".repeat(64),
+        digest: None,
+        created_at: at(),
+    };
+    stores.api_keys.expect_internal_key().returning(move |_| Ok(Some(stored.clone())));
     stores
 }
 
 fn inserting(log: &Log, mut stores: MockStores, outcome: fn() -> Result<(), StoreError>) -> MockStores {
     let seen = log.clone();
-    stores.agents.expect_insert().returning(move |_| {
+    stores.agents.expect_insert().returning(move |_, _| {
         seen.add("insert");
         outcome()
     });
     stores
 }
 
+/// authz §7: 93
 #[tokio::test]
 async fn a_new_agent_is_checked_registered_inserted_and_granted_in_this_order() {
     let log = Log::default();
@@ -134,6 +155,7 @@ async fn a_caller_who_may_not_create_leaves_nothing_behind() {
     assert_eq!(log.entries(), ["check create agent:*"]);
 }
 
+/// authz §7: 91, 92
 #[tokio::test]
 async fn without_a_creator_nothing_is_asked_or_recorded() {
     for principal in
@@ -150,6 +172,7 @@ async fn without_a_creator_nothing_is_asked_or_recorded() {
     }
 }
 
+/// authz §7: 89, 97
 #[tokio::test]
 async fn a_failed_registration_inserts_nothing_and_a_failed_insert_is_taken_back() {
     let log = Log::default();
@@ -170,6 +193,7 @@ async fn a_failed_registration_inserts_nothing_and_a_failed_insert_is_taken_back
     assert_eq!(log.entries(), ["check create agent:*", "register", "insert", "deregister"]);
 }
 
+/// authz §7: 90
 #[tokio::test]
 async fn the_loser_of_a_race_adopts_the_winner_without_a_grant() {
     let log = Log::default();
@@ -187,12 +211,14 @@ async fn the_loser_of_a_race_adopts_the_winner_without_a_grant() {
     assert_eq!(log.entries(), ["check create agent:*", "register", "insert", "deregister", "check update agent:id"]);
 }
 
+/// authz §7: 95, 96
 #[tokio::test]
 async fn an_existing_agent_needs_update_and_is_neither_registered_nor_granted() {
     let log = Log::default();
     let mut stores = keyed(MockStores::default());
     stores.agents.expect_find_by_name().returning(|_| Ok(Some(stored(AgentStatus::Ready))));
-    stores.agents.expect_register_again().once().returning(|_, _, by_id, _| {
+    stores.agents.expect_register_again().once().returning(|_, _, by_id, _, settles| {
+        assert_eq!(settles, None);
         assert!(!by_id);
         Ok(Some(Reregistered { agent: stored(AgentStatus::Ready), changed: false, revived: false }))
     });
@@ -218,13 +244,15 @@ async fn an_existing_agent_needs_update_and_is_neither_registered_nor_granted() 
     }
 }
 
+/// authz §7: 100
 #[tokio::test]
 async fn registering_over_a_deleted_agent_is_a_create_for_authorization() {
     let log = Log::default();
     let mut stores = keyed(MockStores::default());
     stores.agents.expect_find_by_name().returning(|_| Ok(Some(stored(AgentStatus::Deleted))));
+    stores.agents.expect_find().returning(|_| Ok(Some(stored(AgentStatus::Deleted))));
     let seen = log.clone();
-    stores.agents.expect_register_again().returning(move |_, _, _, _| {
+    stores.agents.expect_register_again().returning(move |_, _, _, _, _| {
         seen.add("revive");
         Ok(Some(Reregistered { agent: stored(AgentStatus::Ready), changed: true, revived: true }))
     });
@@ -253,6 +281,7 @@ async fn a_build_of_a_hidden_name_learns_only_that_it_is_taken() {
     assert_eq!(log.entries(), ["check create agent:*", "check read agent:id"]);
 }
 
+/// authz §7: 87
 #[tokio::test]
 async fn a_build_of_a_readable_name_gets_the_row_and_no_grant() {
     let log = Log::default();
@@ -260,19 +289,22 @@ async fn a_build_of_a_readable_name_gets_the_row_and_no_grant() {
     stores.agents.expect_find_by_name().returning(|_| Ok(Some(stored(AgentStatus::Ready))));
     let registrations = registrations(stores, authorizer(&log, |_| true));
 
-    let agent = registrations.register_build(&Caller::Principal(alice()), build()).await.unwrap();
+    let BuildRegistered { agent, registration_token } =
+        registrations.register_build(&Caller::Principal(alice()), build()).await.unwrap();
+    assert_eq!(registration_token, None, "pods need none here");
 
     assert_eq!((agent.id.as_str(), agent.status), ("stored", AgentStatus::Ready));
     assert_eq!(log.entries(), ["check create agent:*", "check read agent:id"]);
 }
 
+/// authz §7: 86, 90
 #[tokio::test]
 async fn a_new_build_is_build_only_and_its_lost_race_is_not_granted() {
     let log = Log::default();
     let mut stores = inserting(&log, MockStores::default(), || Ok(()));
     stores.agents.expect_find_by_name().returning(|_| Ok(None));
     let new = registrations(stores, registering(&log, authorizer(&log, |_| true)));
-    let agent = new.register_build(&Caller::Principal(alice()), build()).await.unwrap();
+    let agent = new.register_build(&Caller::Principal(alice()), build()).await.unwrap().agent;
     assert_eq!((agent.status, agent.acp_url, agent.acp_type), (AgentStatus::BuildOnly, None, AcpType::Async));
     assert_eq!(log.entries(), ["check create agent:*", "register", "insert", "grant"]);
 
@@ -284,7 +316,7 @@ async fn a_new_build_is_build_only_and_its_lost_race_is_not_granted() {
         Ok((looked > 1).then(|| stored(AgentStatus::BuildOnly)))
     });
     let lost = registrations(stores, registering(&log, authorizer(&log, |_| true)));
-    let winner = lost.register_build(&Caller::Principal(alice()), build()).await.unwrap();
+    let winner = lost.register_build(&Caller::Principal(alice()), build()).await.unwrap().agent;
     assert_eq!(winner.id.as_str(), "stored");
     assert_eq!(log.entries(), ["check create agent:*", "register", "insert", "deregister", "check read agent:id"]);
 }
@@ -292,11 +324,11 @@ async fn a_new_build_is_build_only_and_its_lost_race_is_not_granted() {
 #[tokio::test]
 async fn an_agents_own_key_registers_that_agent_and_no_other() {
     let registering = |id: &str| {
-        let caller = Caller::Agent(id.into());
+        let caller = Caller::agent(id.into());
         async move {
             let mut stores = keyed(MockStores::default());
             stores.agents.expect_find_by_name().returning(|_| Ok(Some(stored(AgentStatus::Ready))));
-            stores.agents.expect_register_again().returning(|_, _, _, _| {
+            stores.agents.expect_register_again().returning(|_, _, _, _, _| {
                 Ok(Some(Reregistered { agent: stored(AgentStatus::Ready), changed: false, revived: false }))
             });
             registrations(stores, MockAuthorizer::new()).register(&caller, request(None)).await
@@ -325,5 +357,102 @@ async fn urls_and_deployment_ids_are_checked_before_anything_else() {
         wrong.registration.acp_url = url.into();
         let refused = registrations.register(&Caller::Anonymous, wrong).await;
         assert!(matches!(refused, Err(Error::Unprocessable(_))), "{url}: {refused:?}");
+    }
+}
+
+fn with_token(mut stores: MockStores, agent: Option<&'static str>) -> MockStores {
+    stores.registration_tokens.expect_find_agent().returning(move |digest, _| {
+        assert_eq!(digest, Keyring::new(None, "").digest("agxr_t"));
+        Ok(agent.map(AgentId::from))
+    });
+    stores
+}
+
+fn presenting(token: Option<&str>, stated: Option<serde_json::Value>) -> RegisterAgent {
+    RegisterAgent { token: token.map(str::to_owned), ..request(stated.map(Principal::from_json)) }
+}
+
+/// authz §7: 101
+#[tokio::test]
+async fn where_pods_need_a_credential_one_without_learns_nothing() {
+    for stated in [None, Some(alice())] {
+        let strict = strict(MockStores::default(), MockAuthorizer::new());
+
+        let refused = strict.register(&Caller::Anonymous, request(stated)).await;
+
+        assert!(matches!(refused, Err(Error::Unauthenticated)), "{refused:?}");
+    }
+}
+
+/// authz §7: 94
+#[tokio::test]
+async fn a_principal_that_proved_itself_wins_over_the_one_the_body_states() {
+    let bob = Principal::from_json(json!({"user_id": "bob", "account_id": "acme"}));
+    for settings in [AuthorizationSettings::compat(), AuthorizationSettings::strict()] {
+        let log = Log::default();
+        let mut stores = keyed(inserting(&log, MockStores::default(), || Ok(())));
+        stores.agents.expect_find_by_name().returning(|_| Ok(None));
+        // The scripted authorizer asserts that every call is alice's.
+        let registrations = with_settings(stores, registering(&log, authorizer(&log, |_| true)), settings);
+
+        registrations.register(&Caller::Principal(alice()), request(Some(bob.clone()))).await.unwrap();
+
+        assert_eq!(log.entries(), ["check create agent:*", "register", "insert", "grant"]);
+    }
+}
+
+#[tokio::test]
+async fn a_token_registers_its_agent_wherever_it_was_put() {
+    let in_body = || presenting(None, Some(json!({"registration_token": "agxr_t"})));
+    for request in [presenting(Some("agxr_t"), None), in_body()] {
+        let mut stores = keyed(with_token(MockStores::default(), Some("stored")));
+        stores.agents.expect_find_by_name().returning(|_| Ok(Some(stored(AgentStatus::BuildOnly))));
+        stores.agents.expect_register_again().once().returning(|_, _, _, _, settles| {
+            assert_eq!(settles, None, "the owner stays");
+            Ok(Some(Reregistered { agent: stored(AgentStatus::Ready), changed: true, revived: false }))
+        });
+
+        let registered = strict(stores, MockAuthorizer::new()).register(&Caller::Anonymous, request).await.unwrap();
+
+        assert_eq!(registered.agent.status, AgentStatus::Ready);
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_another_agent_of_none_or_for_a_new_name_is_refused() {
+    let unknown = with_token(MockStores::default(), None);
+    let refused = strict(unknown, MockAuthorizer::new())
+        .register(&Caller::Principal(alice()), presenting(Some("agxr_t"), None))
+        .await;
+    assert!(matches!(refused, Err(Error::Unauthenticated)), "a bad token is not helped by a user: {refused:?}");
+
+    for found in [Some(AgentStatus::Ready), None, Some(AgentStatus::Deleted)] {
+        let mut stores = with_token(MockStores::default(), Some("another"));
+        stores.agents.expect_find_by_name().returning(move |_| Ok(found.map(stored)));
+        let refused =
+            strict(stores, MockAuthorizer::new()).register(&Caller::Anonymous, presenting(Some("agxr_t"), None)).await;
+        assert!(matches!(refused, Err(Error::AgentKeyRefused)), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_build_hands_a_token_to_those_who_may_change_the_agent_only() {
+    let reader = |question: &str| !question.starts_with("update");
+    let editor = |_: &str| true;
+    for (allows, expected) in [(reader as fn(&str) -> bool, false), (editor, true)] {
+        let mut stores = MockStores::default();
+        stores.agents.expect_find_by_name().returning(|_| Ok(Some(stored(AgentStatus::Ready))));
+        stores.registration_tokens.expect_insert().times(usize::from(expected)).returning(|token| {
+            assert_eq!(token.agent_id.as_str(), "stored");
+            assert!(token.expires_at > token.created_at);
+            Ok(())
+        });
+        let strict = strict(stores, authorizer(&Log::default(), allows));
+
+        let built = strict.register_build(&Caller::Principal(alice()), build()).await.unwrap();
+
+        let token = built.registration_token;
+        assert_eq!(token.as_ref().is_some_and(|token| token.starts_with("agxr_") && token.len() == 69), expected);
+        assert_eq!(token.is_some(), expected);
     }
 }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use agentex_authz::ResourceRef;
+use agentex_authz::{Operation, ResourceKind, ResourceRef};
 use agentex_domain::ports::{
     AgentCall, AgentCallError, AgentRequest, CallContext, TaskChange, TaskInsert, Transitioned,
 };
@@ -256,13 +256,21 @@ impl Inner {
         let id = TaskId::generate();
         let resource = ResourceRef::task(id.as_str());
         let new = NewTask { id, agent_id, name, params, task_metadata, created_at: self.clock.now() };
-        let write = async {
-            Ok::<_, Error>(match self.stores.tasks.insert(&new).await? {
+        let owner = self.lifecycle.owner_for(&job.caller).await?;
+        if owner.is_none() && self.lifecycle.is_enabled() && !matches!(job.caller, Caller::Agent { .. }) {
+            // A task that nobody owns could be seen by nobody.
+            return Err(Error::Forbidden {
+                operation: Operation::Create,
+                resource: ResourceRef::any(ResourceKind::Task),
+            });
+        }
+        let write = async |settles| {
+            Ok::<_, Error>(match self.stores.tasks.insert(&new, settles).await? {
                 TaskInsert::Created(task) => Written::Created(task),
                 TaskInsert::NameTaken(task) => Written::Lost(task),
             })
         };
-        self.lifecycle.create(job.caller.creator(), &resource, Some(parent), write).await
+        self.lifecycle.create(owner.as_ref(), &resource, Some(parent), write).await
     }
 
     /// Makes an interrupted task run again and refuses tasks that take no more turns.

@@ -1,10 +1,9 @@
-use agentex_authz::{Operation, ResourceKind, ResourceRef};
-use agentex_domain::ports::DialTarget;
-use agentex_domain::{AgentId, Task, TaskStatus};
+use agentex_authz::{Operation, ResourceKind};
+use agentex_domain::{AgentId, Task, TaskId, TaskStatus};
 
 use super::{AuthorizedCall, Inner, Rpc, RpcRequest};
-use crate::guard::Need;
-use crate::{AgentSelector, Caller, Error, RequestContext, TaskSelector};
+use crate::guard::{Need, Sought};
+use crate::{AgentSelector, Caller, Error, LinkRule, RequestContext, TaskSelector};
 
 /// The task a call was authorized for.
 #[derive(Debug, Clone)]
@@ -49,24 +48,26 @@ impl Rpc {
                 (dial, task)
             }
         };
+        // A deleted agent has no edges, so it is refused like an absent one; without authorization its calls fail later.
+        let found = dial.as_ref().map(|dial| &dial.agent);
+        let on_agent = Need::sought(Operation::Execute, Sought::agent(agent, found));
+        let target = inner.gate(caller, on_agent, found.map(|agent| &agent.id), &request, task).await?;
         let dial = dial.ok_or_else(|| Error::NotFound(agent.absent()))?;
-        let resource = ResourceRef::agent(dial.agent.id.as_str());
-        let on_agent = Need::on(Operation::Execute, resource, agent.absent());
-        let target = inner.gate(caller, on_agent, &dial, &request, task).await?;
         Ok(AuthorizedCall { caller: caller.clone(), context, dial, target, request })
     }
 }
 
 impl Inner {
+    /// Asks for everything at once, whether agent and task are there or not: what is absent costs the same questions as what
+    /// is hidden. `agent_id` is `None` for an absent agent; then this never succeeds.
     async fn gate(
         &self,
         caller: &Caller,
         on_agent: Need,
-        dial: &DialTarget,
+        agent_id: Option<&AgentId>,
         request: &RpcRequest,
         by_id: Option<Task>,
     ) -> Result<Target, Error> {
-        let agent_id = &dial.agent.id;
         let (task, operation) = match request {
             RpcRequest::CreateTask { name: None, .. } | RpcRequest::SendMessage { task: None, .. } => {
                 self.guard.require_all(caller, vec![on_agent, Need::create(ResourceKind::Task)]).await?;
@@ -82,17 +83,14 @@ impl Inner {
             RpcRequest::CancelTask { task } => (task, Operation::Cancel),
         };
         let found = match task {
+            TaskSelector::Id(id) if by_id.is_none() => self.unlinked(id).await?,
             TaskSelector::Id(_) => by_id,
             TaskSelector::Name(name) => self.linked_by_name(agent_id, name).await?,
         };
-        let Some(found) = found.filter(|found| found.status != TaskStatus::Deleted) else {
-            // The refusal of the agent comes first, as it would if the task existed.
-            self.guard.require_all(caller, vec![on_agent]).await?;
-            return Err(Error::NotFound(task.absent()));
-        };
-        let on_task = Need::on(operation, ResourceRef::task(found.id.as_str()), task.absent());
+        let found = found.filter(|found| found.status != TaskStatus::Deleted);
+        let on_task = Need::sought(operation, Sought::task(task, found.as_ref()));
         self.guard.require_all(caller, vec![on_agent, on_task]).await?;
-        Ok(Target::Existing(found))
+        found.map(Target::Existing).ok_or_else(|| Error::NotFound(task.absent()))
     }
 
     /// A name decides which check is made: exactly one of "may update this task" and "may create tasks". A task that exists
@@ -101,16 +99,18 @@ impl Inner {
         &self,
         caller: &Caller,
         on_agent: Need,
-        agent_id: &AgentId,
+        agent_id: Option<&AgentId>,
         name: &str,
     ) -> Result<Target, Error> {
         let Some(found) = self.stores.tasks.find_by_name(name).await? else {
             self.guard.require_all(caller, vec![on_agent, Need::create(ResourceKind::Task)]).await?;
             return Ok(Target::New { name: Some(name.to_owned()) });
         };
-        let on_task = self.update_need(&found, name);
+        let selector = TaskSelector::Name(name.to_owned());
+        let linked = self.link(found, agent_id).await?;
+        let on_task = Need::sought(Operation::Update, Sought::task(&selector, linked.as_ref()));
         self.guard.require_all(caller, vec![on_agent, on_task]).await?;
-        self.require_link(found, agent_id, name).await.map(Target::Existing)
+        linked.map(Target::Existing).ok_or_else(|| Error::NotFound(selector.absent()))
     }
 
     /// The same gate for a task that took the name between the check and the insert.
@@ -121,26 +121,43 @@ impl Inner {
         task: Task,
         name: &str,
     ) -> Result<Task, Error> {
-        let need = self.update_need(&task, name);
+        let selector = TaskSelector::Name(name.to_owned());
+        let linked = self.link(task, Some(agent_id)).await?;
+        let need = Need::sought(Operation::Update, Sought::task(&selector, linked.as_ref()));
         self.guard.require_all(caller, vec![need]).await?;
-        self.require_link(task, agent_id, name).await
+        linked.ok_or_else(|| Error::NotFound(selector.absent()))
     }
 
-    fn update_need(&self, task: &Task, name: &str) -> Need {
-        let absent = TaskSelector::Name(name.to_owned()).absent();
-        Need::on(Operation::Update, ResourceRef::task(task.id.as_str()), absent)
-    }
-
-    async fn require_link(&self, task: Task, agent_id: &AgentId, name: &str) -> Result<Task, Error> {
-        if self.stores.tasks.is_linked(&task.id, agent_id).await? {
-            Ok(task)
-        } else {
-            Err(Error::NotFound(TaskSelector::Name(name.to_owned()).absent()))
+    async fn linked_by_name(&self, agent_id: Option<&AgentId>, name: &str) -> Result<Option<Task>, Error> {
+        match self.stores.tasks.find_by_name(name).await? {
+            Some(task) => self.link(task, agent_id).await,
+            None => Ok(None),
         }
     }
 
-    async fn linked_by_name(&self, agent_id: &AgentId, name: &str) -> Result<Option<Task>, Error> {
-        let Some(task) = self.stores.tasks.find_by_name(name).await? else { return Ok(None) };
-        Ok(self.stores.tasks.is_linked(&task.id, agent_id).await?.then_some(task))
+    /// The task, if the call may reach it through this agent.
+    async fn link(&self, task: Task, agent_id: Option<&AgentId>) -> Result<Option<Task>, Error> {
+        let Some(agent_id) = agent_id else { return Ok(None) };
+        if self.stores.tasks.is_linked(&task.id, agent_id).await? {
+            return Ok(Some(task));
+        }
+        Ok(self.tolerates_unlinked(&task.id).then_some(task))
+    }
+
+    /// A task addressed by id that is not linked to the agent.
+    async fn unlinked(&self, id: &TaskId) -> Result<Option<Task>, Error> {
+        if self.settings.authorization.task_agent_link == LinkRule::Enforce || !self.lifecycle.is_enabled() {
+            return Ok(None);
+        }
+        let found = self.stores.tasks.find(id).await?;
+        Ok(found.filter(|task| self.tolerates_unlinked(&task.id)))
+    }
+
+    fn tolerates_unlinked(&self, task: &TaskId) -> bool {
+        let tolerated = self.settings.authorization.task_agent_link == LinkRule::Warn && self.lifecycle.is_enabled();
+        if tolerated {
+            tracing::warn!(task.id = %task, "a call on a task that is not linked to the agent called");
+        }
+        tolerated
     }
 }

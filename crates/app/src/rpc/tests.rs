@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agentex_authz::{AllowAll, Authorizer, Decision, MockAuthorizer, Operation, Principal, ResourceKind};
+use agentex_authz::{Authorizer, Decision, MockAuthorizer, Operation, Principal, ResourceKind};
 use agentex_domain::ports::{
     AgentCallError, Cursor, Entry, EventStream, MockAgentClient, StartAt, StoreError, StreamError, Subscription,
     SystemClock, TaskInsert, Transitioned,
@@ -17,7 +17,7 @@ use futures::StreamExt as _;
 use serde_json::json;
 
 use super::*;
-use crate::testing::{Log, MockStores, at};
+use crate::testing::{Log, MockStores, at, guard, lifecycle};
 use crate::{Absent, AgentSelector};
 
 struct Published(Log);
@@ -74,7 +74,7 @@ struct World {
     agent: Agent,
     stores: MockStores,
     client: MockAgentClient,
-    authorizer: Arc<dyn Authorizer>,
+    authorizer: Option<Arc<dyn Authorizer>>,
 }
 
 impl World {
@@ -84,7 +84,7 @@ impl World {
             agent: agent(acp_type),
             stores: MockStores::default(),
             client: MockAgentClient::new(),
-            authorizer: Arc::new(AllowAll),
+            authorizer: None,
         }
     }
 
@@ -124,8 +124,8 @@ impl World {
         let streams: Arc<dyn EventStream> = Arc::new(Published(self.log.clone()));
         let rpc = Rpc::new(Parts {
             stores: self.stores.into_stores(),
-            guard: Guard::new(Arc::clone(&self.authorizer)),
-            lifecycle: Lifecycle::new(self.authorizer),
+            guard: guard(self.authorizer.clone()),
+            lifecycle: lifecycle(self.authorizer),
             feed: TaskFeed::new(streams),
             agent_client: Arc::new(self.client),
             keyring: Keyring::new(None, ""),
@@ -287,7 +287,7 @@ async fn a_create_the_agent_does_not_take_fails_the_task_unless_it_has_ended() {
         (TaskStatus::Completed, vec!["call task/create"]),
     ] {
         let mut world = World::new(AcpType::Async);
-        world.stores.tasks.expect_insert().returning(|new| Ok(TaskInsert::Created(new.clone().into_task())));
+        world.stores.tasks.expect_insert().returning(|new, _| Ok(TaskInsert::Created(new.clone().into_task())));
         world.transitions_from(now);
         world.logs_calls(|| Err(AgentCallError::Unreachable("refused".into())));
 
@@ -313,6 +313,7 @@ async fn a_failed_task_recovers_when_the_agent_takes_it_on_the_second_try() {
     assert_eq!(log.entries(), ["call task/create", "Recover: Task forwarded to ACP server", "publish RUNNING"]);
 }
 
+/// authz §7: 131
 #[tokio::test]
 async fn who_loses_the_race_for_a_name_needs_the_winners_permission() {
     let mut authorizer = MockAuthorizer::new();
@@ -325,9 +326,10 @@ async fn who_loses_the_race_for_a_name_needs_the_winners_permission() {
     authorizer.expect_register().once().returning(|_, _, _| Ok(()));
     authorizer.expect_deregister().once().returning(|_, _| Ok(()));
     let mut world = World::new(AcpType::Async);
-    world.authorizer = Arc::new(authorizer);
+    world.authorizer = Some(Arc::new(authorizer));
     world.stores.tasks.expect_find_by_name().returning(|_| Ok(None));
-    world.stores.tasks.expect_insert().returning(|_| Ok(TaskInsert::NameTaken(task(TaskStatus::Running))));
+    world.stores.tasks.expect_is_linked().returning(|_, _| Ok(true));
+    world.stores.tasks.expect_insert().returning(|_, _| Ok(TaskInsert::NameTaken(task(TaskStatus::Running))));
 
     let request = RpcRequest::CreateTask { name: Some("n".into()), params: None, task_metadata: None };
     let (outcome, log) = world.run(request).await;
@@ -336,14 +338,16 @@ async fn who_loses_the_race_for_a_name_needs_the_winners_permission() {
     assert!(log.entries().is_empty(), "the agent was not called");
 }
 
+/// authz §7: 121
 #[tokio::test]
 async fn a_denied_task_of_that_name_never_leads_to_a_create() {
     let mut authorizer = MockAuthorizer::new();
     authorizer.expect_check_many().returning(|_, _| Ok(vec![Decision::Allow, Decision::Deny]));
     authorizer.expect_check().returning(|_, _, _| Ok(Decision::Deny));
     let mut world = World::new(AcpType::Sync);
-    world.authorizer = Arc::new(authorizer);
+    world.authorizer = Some(Arc::new(authorizer));
     world.stores.tasks.expect_find_by_name().returning(|_| Ok(Some(task(TaskStatus::Running))));
+    world.stores.tasks.expect_is_linked().returning(|_, _| Ok(true));
 
     let request = RpcRequest::SendMessage {
         task: Some(TaskSelector::Name("n".into())),

@@ -19,7 +19,7 @@ async fn answered(reply: Reply, collapse_errors: bool) -> Result<Option<Principa
     authenticator.authenticate(&headers(&[("authorization", "Bearer a")])).await
 }
 
-/// Behaviour 35.
+/// authz §7: 35.
 #[tokio::test]
 async fn the_object_that_authentication_returns_is_what_authorization_sends() {
     let provider = FakeProvider::start().await;
@@ -36,7 +36,7 @@ async fn the_object_that_authentication_returns_is_what_authorization_sends() {
     assert_eq!(provider.call(CHECK, 0).await.json()["principal"], alice_json());
 }
 
-/// Behaviour 36.
+/// authz §7: 36.
 #[tokio::test]
 async fn wrong_credentials_are_refused() {
     for status in [401, 403] {
@@ -45,7 +45,7 @@ async fn wrong_credentials_are_refused() {
     }
 }
 
-/// Behaviour 37.
+/// authz §7: 37.
 #[tokio::test]
 async fn a_provider_that_cannot_tell_is_unavailable_unless_switched_to_refuse() {
     let replies = || {
@@ -67,7 +67,7 @@ async fn a_provider_that_cannot_tell_is_unavailable_unless_switched_to_refuse() 
     }
 }
 
-/// Behaviour 37.
+/// authz §7: 37.
 #[tokio::test]
 async fn a_provider_that_is_down_or_silent_is_unavailable_unless_switched_to_refuse() {
     let (silent, never) = (FakeProvider::start().await, Hold::new());
@@ -83,7 +83,7 @@ async fn a_provider_that_is_down_or_silent_is_unavailable_unless_switched_to_ref
     }
 }
 
-/// Behaviour 38.
+/// authz §7: 38.
 #[tokio::test]
 async fn a_200_without_a_principal_is_refused() {
     for body in ["null", "{}", "[]", "[{\"user_id\":\"a\"}]", "\"alice\"", "true", "7"] {
@@ -105,7 +105,7 @@ async fn a_redirect_does_not_take_the_credentials_elsewhere() {
     assert!(target.requests().is_empty());
 }
 
-/// Behaviour 39.
+/// authz §7: 39.
 #[tokio::test]
 async fn the_callers_headers_are_forwarded_except_those_of_its_own_connection() {
     let provider = FakeProvider::start().await;

@@ -109,7 +109,7 @@ const ABSENT: &str = "auth_cache_access_total{cache=auth_gateway,result=miss_abs
 const EXPIRED: &str = "auth_cache_access_total{cache=auth_gateway,result=miss_expired}";
 const EVICTION: &str = "auth_cache_eviction_total{cache=auth_gateway}";
 
-/// Behaviour 54.
+/// authz §7: 54.
 #[tokio::test]
 async fn the_same_caller_is_authenticated_once_and_authorized_each_time() {
     let world = World::start(alice_json()).await;
@@ -125,7 +125,7 @@ async fn the_same_caller_is_authenticated_once_and_authorized_each_time() {
     assert_eq!((world.asked(), world.provider.calls(CHECK).len()), (1, 2));
 }
 
-/// Behaviours 55 and 62.
+/// authz §7: 55, 62.
 #[tokio::test]
 async fn an_answer_is_forgotten_after_a_minute() {
     let counted = Counted::default();
@@ -147,7 +147,7 @@ async fn an_answer_is_forgotten_after_a_minute() {
     assert_eq!((counted.take(), world.asked()), (vec![HIT.to_owned()], 2));
 }
 
-/// Behaviour 56.
+/// authz §7: 56.
 #[tokio::test]
 async fn a_principal_with_a_key_inside_is_not_kept() {
     for (api_key, asked) in [(json!("k"), 2), (json!(["k"]), 2), (json!(""), 1), (json!(null), 1)] {
@@ -160,7 +160,7 @@ async fn a_principal_with_a_key_inside_is_not_kept() {
     }
 }
 
-/// Behaviour 57.
+/// authz §7: 57.
 #[tokio::test]
 async fn failures_are_not_kept() {
     let world = World::start(alice_json()).await;
@@ -173,7 +173,7 @@ async fn failures_are_not_kept() {
     assert_eq!(world.asked(), 4);
 }
 
-/// Behaviours 58 and 59.
+/// authz §7: 58, 59.
 #[tokio::test]
 async fn callers_that_differ_in_any_telling_header_are_kept_apart() {
     let world = World::start(alice_json()).await;
@@ -197,7 +197,7 @@ async fn callers_that_differ_in_any_telling_header_are_kept_apart() {
     assert_eq!(world.asked(), callers.len());
 }
 
-/// Behaviour 60.
+/// authz §7: 60.
 #[tokio::test]
 async fn callers_without_credentials_are_asked_about_each_time() {
     let counted = Counted::default();
@@ -211,7 +211,7 @@ async fn callers_without_credentials_are_asked_about_each_time() {
     assert_eq!(counted.take(), Vec::<String>::new());
 }
 
-/// Behaviour 61.
+/// authz §7: 61.
 #[tokio::test]
 async fn only_a_new_caller_in_a_full_cache_evicts_one() {
     let counted = Counted::default();
@@ -233,7 +233,7 @@ async fn only_a_new_caller_in_a_full_cache_evicts_one() {
     assert_eq!(evictions(), 1);
 }
 
-/// Behaviour 65.
+/// authz §7: 65.
 #[tokio::test]
 async fn a_metrics_recorder_that_fails_changes_nothing() {
     struct Broken;

@@ -15,13 +15,13 @@ async fn refused(reply: Reply) -> &'static str {
     kind(&answered(reply).await.unwrap_err())
 }
 
-/// Behaviour 1.
+/// authz §7: 1.
 #[tokio::test]
 async fn a_success_allows() {
     assert_eq!(answered(Reply::json(json!({"success": true}))).await.unwrap(), Decision::Allow);
 }
 
-/// Behaviour 2.
+/// authz §7: 2.
 #[tokio::test]
 async fn status_403_is_a_denial_and_no_error() {
     for body in ["", "nonsense", r#"{"message":"no"}"#, r#"{"success":true}"#] {
@@ -29,7 +29,7 @@ async fn status_403_is_a_denial_and_no_error() {
     }
 }
 
-/// Behaviour 3.
+/// authz §7: 3.
 #[tokio::test]
 async fn a_200_that_says_no_is_a_denial() {
     for body in [json!({"success": false}), json!({"allowed": false}), json!({"success": true, "allowed": false})] {
@@ -37,7 +37,7 @@ async fn a_200_that_says_no_is_a_denial() {
     }
 }
 
-/// Behaviour 4.
+/// authz §7: 4.
 #[tokio::test]
 async fn a_200_that_is_no_object_is_not_understood() {
     for body in ["", "null", "true", "[]", "\"yes\"", "<html></html>", "{\"success\":tr"] {
@@ -45,7 +45,7 @@ async fn a_200_that_is_no_object_is_not_understood() {
     }
 }
 
-/// Behaviours 5, 6, 7 and 8.
+/// authz §7: 5, 6, 7, 8.
 #[tokio::test]
 async fn each_failing_status_has_its_meaning() {
     for (status, expected) in [
@@ -62,7 +62,7 @@ async fn each_failing_status_has_its_meaning() {
     }
 }
 
-/// Behaviour 9.
+/// authz §7: 9.
 #[tokio::test]
 async fn a_refused_connection_is_an_outage() {
     let authorizer = authorizer_with(impatient(&closed_address().await));
@@ -72,7 +72,7 @@ async fn a_refused_connection_is_an_outage() {
     assert_eq!(kind(&outcome.unwrap_err()), "unavailable");
 }
 
-/// Behaviour 10.
+/// authz §7: 10.
 #[tokio::test]
 async fn an_answer_that_does_not_come_in_time_is_an_outage() {
     let (provider, never) = (FakeProvider::start().await, Hold::new());
@@ -85,7 +85,7 @@ async fn an_answer_that_does_not_come_in_time_is_an_outage() {
     assert_eq!(provider.calls(CHECK).len(), 1, "a request that was sent is not sent again");
 }
 
-/// Behaviour 11.
+/// authz §7: 11.
 #[tokio::test]
 async fn other_statuses_are_not_passed_on_as_if_they_were_ours() {
     for status in [201, 202, 204, 400, 404, 405, 409, 418, 422, 429] {
@@ -93,7 +93,7 @@ async fn other_statuses_are_not_passed_on_as_if_they_were_ours() {
     }
 }
 
-/// Behaviour 12.
+/// authz §7: 12.
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
     let (provider, target) = (FakeProvider::start().await, FakeProvider::start().await);
@@ -106,7 +106,7 @@ async fn a_redirect_is_not_followed() {
     assert!(target.requests().is_empty(), "the target saw the principal");
 }
 
-/// Behaviours 13 and 14.
+/// authz §7: 13, 14.
 #[tokio::test]
 async fn the_question_has_exactly_three_members_and_the_principal_as_it_came() {
     let provider = FakeProvider::start().await;
@@ -149,7 +149,7 @@ async fn operations_and_kinds_go_out_under_their_wire_names() {
     }
 }
 
-/// Behaviour 31.
+/// authz §7: 31.
 #[tokio::test]
 async fn a_slash_at_the_end_of_the_address_changes_nothing() {
     let provider = FakeProvider::start().await;
@@ -161,7 +161,7 @@ async fn a_slash_at_the_end_of_the_address_changes_nothing() {
     assert_eq!(provider.calls(CHECK).len(), 1);
 }
 
-/// Behaviour 63.
+/// authz §7: 63.
 #[tokio::test]
 async fn decisions_are_not_remembered() {
     let provider = FakeProvider::start().await;

@@ -19,7 +19,7 @@ fn only<const N: usize>(ids: [&str; N]) -> Scope {
     Scope::Only(ids.map(str::to_owned).into())
 }
 
-/// Behaviour 19.
+/// authz §7: 19.
 #[tokio::test]
 async fn a_list_posts_its_two_filters_to_the_search_path() {
     let provider = FakeProvider::start().await;
@@ -34,7 +34,7 @@ async fn a_list_posts_its_two_filters_to_the_search_path() {
     );
 }
 
-/// Behaviours 20 and 21.
+/// authz §7: 20, 21.
 #[tokio::test]
 async fn the_ids_are_exactly_those_named() {
     assert_eq!(scope(json!({"items": ["a", "b", "a"]})).await, only(["a", "b"]));
@@ -42,7 +42,7 @@ async fn the_ids_are_exactly_those_named() {
     assert_eq!(scope(json!({"unscoped": false, "items": ["a"]})).await, only(["a"]));
 }
 
-/// Behaviours 22 and 23.
+/// authz §7: 22, 23.
 #[tokio::test]
 async fn the_literal_true_lifts_the_filter_whatever_the_ids() {
     assert_eq!(scope(json!({"unscoped": true})).await, Scope::All);
@@ -50,7 +50,7 @@ async fn the_literal_true_lifts_the_filter_whatever_the_ids() {
     assert_eq!(scope(json!({"unscoped": true, "items": null})).await, Scope::All);
 }
 
-/// Behaviour 24.
+/// authz §7: 24.
 #[tokio::test]
 async fn nothing_but_the_literal_true_lifts_the_filter() {
     for almost in [json!(1), json!("true"), json!({}), json!([true]), json!(null)] {
@@ -58,7 +58,7 @@ async fn nothing_but_the_literal_true_lifts_the_filter() {
     }
 }
 
-/// Behaviours 25 to 30.
+/// authz §7: 25-30.
 #[tokio::test]
 async fn what_is_neither_ids_nor_the_mark_is_an_error() {
     for body in [

@@ -62,7 +62,7 @@ fn assert_silent(text: &str) {
     }
 }
 
-/// Behaviour 32. The answers quote what was asked, as error bodies of validating frameworks do.
+/// authz §7: 32. The answers quote what was asked, as error bodies of validating frameworks do.
 #[tokio::test]
 async fn no_verb_logs_the_secret_or_names_the_principal_whatever_the_answer() {
     let (captured, _guard) = Captured::begin();

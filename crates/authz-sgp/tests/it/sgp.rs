@@ -31,7 +31,7 @@ fn sgp(provider: &FakeProvider, change: impl FnOnce(&mut SgpOptions)) -> SgpAuth
     SgpAuthorizer::new(options, Arc::new(Parents)).unwrap()
 }
 
-/// Behaviour 199.
+/// authz §7: 199.
 #[tokio::test]
 async fn registering_makes_an_owner_and_deregistering_unmakes_it() {
     let provider = FakeProvider::start().await;

@@ -62,5 +62,6 @@ pub(crate) fn kind(error: &AuthzError) -> &'static str {
         AuthzError::Service(_) => "service",
         AuthzError::Protocol(_) => "protocol",
         AuthzError::Refused => "refused",
+        AuthzError::Deferred => "deferred",
     }
 }

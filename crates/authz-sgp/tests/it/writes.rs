@@ -19,7 +19,7 @@ async fn answered(path: &str, reply: Reply) -> Result<(), AuthzError> {
     }
 }
 
-/// Behaviour 15.
+/// authz §7: 15.
 #[tokio::test]
 async fn grant_sends_create_and_revoke_sends_delete() {
     let provider = FakeProvider::start().await;
@@ -39,7 +39,7 @@ async fn grant_sends_create_and_revoke_sends_delete() {
     );
 }
 
-/// Behaviour 16.
+/// authz §7: 16.
 #[tokio::test]
 async fn registering_without_a_parent_sends_a_null_one() {
     let provider = FakeProvider::start().await;
@@ -52,7 +52,7 @@ async fn registering_without_a_parent_sends_a_null_one() {
     );
 }
 
-/// Behaviour 17.
+/// authz §7: 17.
 #[tokio::test]
 async fn registering_with_a_parent_names_it() {
     let provider = FakeProvider::start().await;
@@ -70,7 +70,7 @@ async fn registering_with_a_parent_names_it() {
     );
 }
 
-/// Behaviour 18.
+/// authz §7: 18.
 #[tokio::test]
 async fn deregistering_names_no_operation() {
     let provider = FakeProvider::start().await;

@@ -4,7 +4,7 @@ use agentex_authz::{Authorizer, Operation, ResourceKind, ResourceRef};
 
 use crate::support::{alice, bob, spark};
 
-/// Behaviour 208.
+/// authz §7: 208
 #[tokio::test]
 async fn every_write_is_seen_by_the_very_next_question() {
     let spark = spark().await;
@@ -29,6 +29,7 @@ async fn every_write_is_seen_by_the_very_next_question() {
     }
 }
 
+/// authz §7: 208
 #[tokio::test(flavor = "multi_thread")]
 async fn writers_at_the_same_time_each_see_their_own() {
     let spark = std::sync::Arc::new(spark().await);

@@ -11,7 +11,7 @@ fn only<'a>(ids: impl IntoIterator<Item = &'a str>) -> Scope {
     Scope::Only(ids.into_iter().map(str::to_owned).collect())
 }
 
-/// Behaviour 202.
+/// authz §7: 202
 #[tokio::test]
 async fn ids_of_any_shape_come_back_as_they_were_given() {
     let spark = spark().await;

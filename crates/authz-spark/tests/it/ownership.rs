@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::support::{alice, bob, spark, user};
 
-/// Behaviour 200.
+/// authz §7: 200
 #[tokio::test]
 async fn registering_writes_owner_account_and_parent() {
     let spark = spark().await;
@@ -19,7 +19,8 @@ async fn registering_writes_owner_account_and_parent() {
     assert_eq!(raw.relationships("account").await, members);
 }
 
-/// Behaviour 200: in one call, so that nobody ever sees a part.
+/// In one call, so that nobody ever sees a part.
+/// authz §7: 200
 #[tokio::test]
 async fn a_registration_that_is_refused_leaves_nothing_behind() {
     let spark = spark().await;
@@ -32,7 +33,7 @@ async fn a_registration_that_is_refused_leaves_nothing_behind() {
     assert_eq!(raw.relationships("agent_api_key").await, ["agent_api_key:k#parent_agent@agent:other"]);
 }
 
-/// Behaviour 201.
+/// authz §7: 201
 #[tokio::test]
 async fn what_somebody_else_owns_stays_theirs() {
     let spark = spark().await;
@@ -86,6 +87,7 @@ async fn a_registration_completes_what_was_partly_revoked() {
     assert!(spark.may(&alice(), Operation::Delete, &agent).await);
 }
 
+/// authz §7: 201
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_who_register_the_same_resource_one_wins() {
     let spark = std::sync::Arc::new(spark().await);
@@ -111,7 +113,7 @@ async fn of_many_who_register_the_same_resource_one_wins() {
     assert_eq!(spark.raw().await.relationships("agent").await.len(), 2, "one owner and one account");
 }
 
-/// Behaviour 207.
+/// authz §7: 207
 #[tokio::test]
 async fn deregistering_removes_every_relationship_of_the_resource_and_no_other() {
     let spark = spark().await;
@@ -163,6 +165,7 @@ async fn grants_are_roles_and_both_directions_can_be_repeated() {
     }
 }
 
+/// authz §7: 204
 #[tokio::test]
 async fn writes_for_nobody_or_for_no_single_resource_are_errors_and_write_nothing() {
     let spark = spark().await;
@@ -174,8 +177,12 @@ async fn writes_for_nobody_or_for_no_single_resource_are_errors_and_write_nothin
         let refused = spark.register(owner, &agent, None).await;
         assert!(matches!(refused, Err(AuthzError::Protocol(_))), "{refused:?}");
     }
-    let refused = spark.grant(&both, Operation::Read, &agent).await;
-    assert!(matches!(refused, Err(AuthzError::Protocol(_))), "{refused:?}");
+    for principal in [&Principal::anonymous(), &both] {
+        let refused = spark.grant(principal, Operation::Read, &agent).await;
+        assert!(matches!(refused, Err(AuthzError::Protocol(_))), "{refused:?}");
+        let refused = spark.revoke(principal, Operation::Read, &agent).await;
+        assert!(matches!(refused, Err(AuthzError::Protocol(_))), "{refused:?}");
+    }
     let long = "x".repeat(1025);
     for resource in [ResourceRef::any(ResourceKind::Agent), ResourceRef::agent(""), ResourceRef::agent(long)] {
         let refused = spark.register(&alice(), &resource, None).await;

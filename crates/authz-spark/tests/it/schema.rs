@@ -2,13 +2,13 @@
 
 use agentex_authz::model::SCHEMA;
 use agentex_authz::{Authorizer, AuthzError, Operation, ResourceRef};
-use agentex_authz_spark::{SchemaChange, SparkAuthorizer, SparkSettings};
+use agentex_authz_spark::{SchemaChange, SparkAuthorizer};
 use agentex_testkit::services::spicedb::spicedb;
 use spicedb_grpc_tonic::v1::WriteSchemaRequest;
 use spicedb_grpc_tonic::v1::schema_service_client::SchemaServiceClient;
 use tonic::transport::Channel;
 
-use crate::support::{Raw, alice};
+use crate::support::{Raw, alice, settings};
 
 async fn write(raw: &Raw, endpoint: &str, schema: String) {
     let channel = Channel::from_shared(endpoint.to_owned()).unwrap().connect().await.unwrap();
@@ -18,8 +18,7 @@ async fn write(raw: &Raw, endpoint: &str, schema: String) {
 #[tokio::test]
 async fn the_schema_is_written_when_it_is_missing_or_old_and_only_then() {
     let database = spicedb().await;
-    let settings = SparkSettings::new(database.endpoint()).with_token(database.token());
-    let spark = SparkAuthorizer::new(&settings).unwrap();
+    let spark = SparkAuthorizer::new(&settings(&database)).unwrap();
 
     assert_eq!(spark.ensure_schema().await.unwrap(), SchemaChange::Written);
     assert_eq!(spark.ensure_schema().await.unwrap(), SchemaChange::None);
@@ -40,8 +39,7 @@ async fn the_schema_is_written_when_it_is_missing_or_old_and_only_then() {
 #[tokio::test]
 async fn definitions_of_others_are_not_dropped() {
     let database = spicedb().await;
-    let settings = SparkSettings::new(database.endpoint()).with_token(database.token());
-    let spark = SparkAuthorizer::new(&settings).unwrap();
+    let spark = SparkAuthorizer::new(&settings(&database)).unwrap();
     let raw = Raw::connect(database.endpoint(), database.token()).await;
     write(&raw, database.endpoint(), format!("{SCHEMA}\ndefinition invoice {{\n  relation payer: user\n}}")).await;
 
@@ -55,8 +53,7 @@ async fn definitions_of_others_are_not_dropped() {
 #[tokio::test]
 async fn without_the_schema_nothing_is_decided() {
     let database = spicedb().await;
-    let settings = SparkSettings::new(database.endpoint()).with_token(database.token());
-    let spark = SparkAuthorizer::new(&settings).unwrap();
+    let spark = SparkAuthorizer::new(&settings(&database)).unwrap();
     let agent = ResourceRef::agent("a");
 
     let check = spark.check(&alice(), Operation::Read, &agent).await;

@@ -29,7 +29,7 @@ impl Deref for Spark {
 
 impl Spark {
     pub(crate) fn settings(&self) -> SparkSettings {
-        SparkSettings::new(self.database.endpoint()).with_token(self.database.token())
+        settings(&self.database)
     }
 
     /// Another process, so to say.
@@ -46,10 +46,15 @@ impl Spark {
     }
 }
 
+/// With a deadline that also holds on a machine that is busy with other things while the engine starts.
+pub(crate) fn settings(database: &TestSpiceDb) -> SparkSettings {
+    let settings = SparkSettings::new(database.endpoint()).with_token(database.token());
+    SparkSettings { timeout: Duration::from_secs(30), ..settings }
+}
+
 pub(crate) async fn spark() -> Spark {
     let database = spicedb().await;
-    let settings = SparkSettings::new(database.endpoint()).with_token(database.token());
-    let authorizer = SparkAuthorizer::new(&settings).unwrap();
+    let authorizer = SparkAuthorizer::new(&settings(&database)).unwrap();
     authorizer.ensure_schema().await.unwrap();
     Spark { authorizer, database }
 }
@@ -130,7 +135,7 @@ pub(crate) fn object(kind: &str, id: &str) -> ObjectReference {
     ObjectReference { object_type: kind.to_owned(), object_id: id.to_owned() }
 }
 
-fn parse(text: &str) -> Relationship {
+pub(crate) fn parse(text: &str) -> Relationship {
     let (resource, subject) = text.split_once('@').unwrap();
     let (resource, relation) = resource.split_once('#').unwrap();
     let (subject, of) = subject.split_once('#').unwrap_or((subject, ""));

@@ -24,7 +24,8 @@ async fn errors(spark: &SparkAuthorizer) -> Vec<AuthzError> {
     ]
 }
 
-/// Behaviour 209: never the caller's 401 or 403.
+/// Never the caller's 401 or 403.
+/// authz §7: 209
 #[tokio::test]
 async fn a_key_that_is_refused_is_a_gateway_error() {
     let database = spicedb().await;
@@ -40,7 +41,8 @@ async fn an_authorizer_starts_without_spicedb_and_gets_over_its_restarts() {
     let mut server = SpiceDbServer::start().await;
     let endpoint = server.endpoint();
     server.kill();
-    let spark = SparkAuthorizer::new(&SparkSettings::new(endpoint).with_token("token")).unwrap();
+    let settings = SparkSettings { timeout: Duration::from_secs(30), ..SparkSettings::new(endpoint) };
+    let spark = SparkAuthorizer::new(&settings.with_token("token")).unwrap();
 
     for error in errors(&spark).await {
         assert!(matches!(error, AuthzError::Unavailable(_)), "{error:?}");

@@ -34,21 +34,6 @@ impl GraphAuthorizer {
         Ok(Self { follower: Arc::new(Follower::open(schema, store, store_use).await?) })
     }
 
-    /// How the model comes to its decision, relation by relation.
-    ///
-    /// # Errors
-    /// As [`Authorizer::check`].
-    pub async fn explain(
-        &self,
-        principal: &Principal,
-        operation: Operation,
-        resource: &ResourceRef,
-    ) -> Result<Explanation, AuthzError> {
-        let Some(question) = Question::new(principal) else { return Ok(Explanation::nobody(operation, resource)) };
-        let schema = self.follower.schema();
-        Ok(self.follower.read(|graph| question.explain(schema, graph, operation, resource)).await??)
-    }
-
     async fn write(&self, write: Write) -> Result<(), AuthzError> {
         let follower = Arc::clone(&self.follower);
         let written = tokio::spawn(async move { follower.write(write).await });
@@ -96,7 +81,18 @@ impl Authorizer for GraphAuthorizer {
         let Some(question) = Question::new(principal) else { return Ok(Scope::Only(BTreeSet::new())) };
         let schema = self.follower.schema();
         let found = self.follower.read(|graph| question.list(schema, graph, kind, operation)).await??;
-        Ok(Scope::Only(found.iter().map(|id| id.to_string()).collect()))
+        Ok(Scope::Only(found))
+    }
+
+    async fn explain(
+        &self,
+        principal: &Principal,
+        operation: Operation,
+        resource: &ResourceRef,
+    ) -> Result<Explanation, AuthzError> {
+        let Some(question) = Question::new(principal) else { return Ok(Explanation::nobody(operation, resource)) };
+        let schema = self.follower.schema();
+        Ok(self.follower.read(|graph| question.explain(schema, graph, operation, resource)).await??)
     }
 
     async fn register(

@@ -3,10 +3,12 @@
 
 mod authorizer;
 mod follower;
+mod memory;
 mod store;
 
 pub use authorizer::GraphAuthorizer;
 pub use follower::StoreUse;
+pub use memory::MemoryRelationships;
 pub use store::{
     Change, Changes, Precondition, RelationshipStore, RelationshipStoreError, Revision, Snapshot, Write, Written,
 };

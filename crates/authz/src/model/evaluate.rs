@@ -1,8 +1,9 @@
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
-use super::graph::{Graph, Object, Relationship, Subject};
-use super::schema::{Expression, Schema, SubjectForm};
+use super::graph::{Graph, Object, Relationship};
+use super::numbers::{Node, NumberHash, Word};
+use super::schema::{Definition, Expression, Schema, SubjectForm};
 
 /// How deep a check may go before it is refused; a model with deeper nesting than this has a cycle.
 pub(super) const MAX_DEPTH: usize = 50;
@@ -47,19 +48,33 @@ impl Schema {
         subject: &Object,
         context: CheckContext<'_>,
     ) -> Result<bool, EvaluationError> {
-        let definition = self.definitions.get(&*resource.kind);
-        let definition = definition.ok_or_else(|| EvaluationError::UnknownKind(resource.kind.to_string()))?;
+        let among = [graph.find(resource)];
+        let found = self.with_permission(graph, &among, &resource.kind, permission, subject, context)?;
+        Ok(!found.is_empty())
+    }
+
+    /// Those `among` objects of type `kind`, which are in ascending order, that [`Schema::check`] says yes to; its error
+    /// about any of them is the answer.
+    pub(super) fn with_permission(
+        &self,
+        graph: &Graph,
+        among: &[Node],
+        kind: &str,
+        permission: &str,
+        subject: &Object,
+        context: CheckContext<'_>,
+    ) -> Result<Vec<Node>, EvaluationError> {
+        let definition = self.definitions.get(kind).ok_or_else(|| EvaluationError::UnknownKind(kind.to_owned()))?;
         if !definition.has(permission) {
-            let (kind, name) = (resource.kind.to_string(), permission.to_owned());
+            let (kind, name) = (kind.to_owned(), permission.to_owned());
             return Err(EvaluationError::UnknownPermission { kind, name });
         }
         if !self.definitions.contains_key(&*subject.kind) {
             return Err(EvaluationError::UnknownKind(subject.kind.to_string()));
         }
-        let itself = Subject::object(subject.clone());
-        let everybody = Subject::object(Object { kind: Arc::clone(&subject.kind), id: "*".into() });
-        let evaluation = Evaluation { schema: self, graph, faces: [itself, everybody], context };
-        evaluation.has(resource, permission, MAX_DEPTH)
+        let account = context.acting_account.and_then(|account| graph.word(account));
+        let evaluation = Evaluation { schema: self, graph, faces: graph.faces_of(subject), account };
+        evaluation.with(among, definition, permission, MAX_DEPTH)
     }
 
     /// Whether the type has a permission (not just a relation) of this name.
@@ -89,94 +104,189 @@ struct Evaluation<'a> {
     schema: &'a Schema,
     graph: &'a Graph,
     /// The subject, and everybody of its type.
-    faces: [Subject; 2],
-    context: CheckContext<'a>,
+    faces: [Node; 2],
+    account: Option<Word>,
 }
 
+/// Objects are looked at many at a time, because a lookup asks the same of thousands: names are resolved once, and what
+/// an arrow leads to is decided once. For each single object, what is looked at and in which order is the same.
+///
+/// Lists of objects are in ascending order and without repetition.
 impl Evaluation<'_> {
-    fn has(&self, resource: &Object, name: &str, depth: usize) -> Result<bool, EvaluationError> {
-        let depth = depth.checked_sub(1).ok_or(EvaluationError::TooDeep)?;
+    fn has(&self, object: Node, name: &str, depth: usize) -> Result<bool, EvaluationError> {
         // What a relationship points at may be of a type that lacks the name; then nobody has it there.
-        let Some(definition) = self.schema.definitions.get(&*resource.kind) else { return Ok(false) };
+        let Some(definition) = self.schema.definitions.get(self.graph.kind(object)) else { return Ok(false) };
+        Ok(!self.with(&[object], definition, name, depth)?.is_empty())
+    }
+
+    /// Those of the objects on which the subject has `name`.
+    fn with(
+        &self,
+        objects: &[Node],
+        definition: &Definition,
+        name: &str,
+        depth: usize,
+    ) -> Result<Vec<Node>, EvaluationError> {
+        if objects.is_empty() {
+            return Ok(Vec::new());
+        }
+        let depth = depth.checked_sub(1).ok_or(EvaluationError::TooDeep)?;
         match definition.permissions.get(name) {
-            Some(expression) => self.evaluate(resource, expression, depth),
-            None => self.related(resource, name, depth, &mut HashSet::new()),
+            Some(expression) => self.evaluate(objects, definition, expression, depth),
+            None => {
+                let Some(relation) = self.graph.word(name) else { return Ok(Vec::new()) };
+                let mut known = HashMap::default();
+                those(objects, |object| self.related(object, relation, depth, &mut known))
+            }
         }
     }
 
-    /// Usersets are relations (the schema is checked for that), so membership is plain reachability: what one visit
-    /// did not find, no other way leads to, and a cycle ends. That is true within one search only; the next one starts
-    /// with nothing visited.
+    /// Whether the subject has the relation, by itself or in a userset. `known` says of which usersets it is a member;
+    /// many objects are shared with the same few.
     fn related(
         &self,
-        resource: &Object,
-        relation: &str,
+        object: Node,
+        relation: Word,
         depth: usize,
-        visited: &mut HashSet<(Object, Arc<str>)>,
+        known: &mut HashMap<(Node, Word), bool, NumberHash>,
     ) -> Result<bool, EvaluationError> {
-        let Some(edges) = self.graph.of(resource, relation) else { return Ok(false) };
-        let account = self.context.acting_account;
-        if self.faces.iter().any(|face| edges.holds(face, account)) {
+        if self.is_direct(object, relation) {
             return Ok(true);
         }
-        for (object, name) in edges.usersets(account) {
-            if visited.insert((object.clone(), Arc::clone(name))) {
-                let depth = depth.checked_sub(1).ok_or(EvaluationError::TooDeep)?;
-                if self.related(object, name, depth, visited)? {
-                    return Ok(true);
+        for userset in self.usersets(object, relation) {
+            let is_member = match known.get(&userset) {
+                Some(is_member) => *is_member,
+                None => {
+                    let is_member = self.is_member(userset, depth, &mut HashSet::default())?;
+                    known.insert(userset, is_member);
+                    is_member
                 }
+            };
+            if is_member {
+                return Ok(true);
             }
         }
         Ok(false)
     }
 
-    fn evaluate(&self, resource: &Object, expression: &Expression, depth: usize) -> Result<bool, EvaluationError> {
-        match expression {
-            Expression::Reference(name) => self.has(resource, name, depth),
-            Expression::Arrow { relation, target } => {
-                let Some(edges) = self.graph.of(resource, relation) else { return Ok(false) };
-                for object in edges.arrows(self.context.acting_account) {
-                    if self.has(object, target, depth)? {
-                        return Ok(true);
-                    }
-                }
-                Ok(false)
+    /// Usersets are relations (the schema is checked for that), so membership is plain reachability: what one visit
+    /// did not find, no other way leads to, and a cycle ends. That is true within one search only; the next one starts
+    /// with nothing visited.
+    fn is_member(
+        &self,
+        (object, relation): (Node, Word),
+        depth: usize,
+        visited: &mut HashSet<(Node, Word), NumberHash>,
+    ) -> Result<bool, EvaluationError> {
+        let depth = depth.checked_sub(1).ok_or(EvaluationError::TooDeep)?;
+        if self.is_direct(object, relation) {
+            return Ok(true);
+        }
+        for userset in self.usersets(object, relation) {
+            if visited.insert(userset) && self.is_member(userset, depth, visited)? {
+                return Ok(true);
             }
+        }
+        Ok(false)
+    }
+
+    fn is_direct(&self, object: Node, relation: Word) -> bool {
+        let edges = self.graph.edges(object);
+        let counts = |face: &Node| edges.with(relation, *face).is_some_and(|edge| edge.counts(self.account));
+        self.faces.iter().any(counts)
+    }
+
+    fn usersets(&self, object: Node, relation: Word) -> impl Iterator<Item = (Node, Word)> {
+        let usersets = self.graph.edges(object).usersets(relation);
+        usersets.filter(|(edge, _)| edge.counts(self.account)).map(|(edge, name)| (edge.with, name))
+    }
+
+    fn evaluate(
+        &self,
+        objects: &[Node],
+        definition: &Definition,
+        expression: &Expression,
+        depth: usize,
+    ) -> Result<Vec<Node>, EvaluationError> {
+        let of = |objects: &[Node], part| self.evaluate(objects, definition, part, depth);
+        match expression {
+            Expression::Reference(name) => self.with(objects, definition, name, depth),
+            Expression::Arrow { relation, target } => self.behind(objects, relation, target, depth),
             Expression::Union(parts) => {
+                let (mut open, mut found) = (Cow::Borrowed(objects), Vec::new());
                 for part in parts {
-                    if self.evaluate(resource, part, depth)? {
-                        return Ok(true);
+                    let more = of(&open, part)?;
+                    if !more.is_empty() {
+                        open = Cow::Owned(without(&open, &more));
+                        found.extend(more);
                     }
                 }
-                Ok(false)
+                found.sort_unstable();
+                Ok(found)
             }
             Expression::Intersection(parts) => {
-                for part in parts {
-                    if !self.evaluate(resource, part, depth)? {
-                        return Ok(false);
-                    }
-                }
-                Ok(true)
+                let left = parts.iter().try_fold(Cow::Borrowed(objects), |left, part| Ok(Cow::Owned(of(&left, part)?)));
+                left.map(Cow::into_owned)
             }
             Expression::Exclusion(parts) => {
-                let Some((first, rest)) = parts.split_first() else { return Ok(false) };
-                if !self.evaluate(resource, first, depth)? {
-                    return Ok(false);
-                }
-                for part in rest {
-                    if self.evaluate(resource, part, depth)? {
-                        return Ok(false);
-                    }
-                }
-                Ok(true)
+                let Some((first, rest)) = parts.split_first() else { return Ok(Vec::new()) };
+                rest.iter().try_fold(of(objects, first)?, |left, part| Ok(without(&left, &of(&left, part)?)))
             }
         }
     }
+
+    fn behind(
+        &self,
+        objects: &[Node],
+        relation: &str,
+        target: &str,
+        depth: usize,
+    ) -> Result<Vec<Node>, EvaluationError> {
+        let Some(relation) = self.graph.word(relation) else { return Ok(Vec::new()) };
+        // Mostly all of them lead to the same, and then the map stays empty.
+        let mut last = None;
+        let mut others: HashMap<Node, bool, NumberHash> = HashMap::default();
+        let mut has = |object| match (last, others.get(&object)) {
+            (Some((known, has)), _) if known == object => Ok(has),
+            (_, Some(has)) => Ok(*has),
+            _ => {
+                let has = self.has(object, target, depth)?;
+                others.extend(last.replace((object, has)));
+                Ok(has)
+            }
+        };
+        those(objects, |object| {
+            for behind in self.graph.arrows(object, relation, self.account) {
+                if has(behind)? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+    }
+}
+
+fn those(
+    objects: &[Node],
+    mut holds: impl FnMut(Node) -> Result<bool, EvaluationError>,
+) -> Result<Vec<Node>, EvaluationError> {
+    let mut found = Vec::new();
+    for object in objects {
+        if holds(*object)? {
+            found.push(*object);
+        }
+    }
+    Ok(found)
+}
+
+fn without(objects: &[Node], excluded: &[Node]) -> Vec<Node> {
+    let mut excluded = excluded.iter().peekable();
+    objects.iter().filter(|object| excluded.next_if_eq(object).is_none()).copied().collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::SCHEMA;
+    use super::super::{SCHEMA, Subject};
     use super::*;
 
     /// Edges as `task:t#owner@user:u`, `group:g#member`, caveats as a trailing `[account]`.

@@ -1,12 +1,12 @@
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
 
 use super::evaluate::{CheckContext, EvaluationError, MAX_DEPTH};
-use super::graph::{Graph, Object, Subject};
+use super::graph::{Graph, Object};
+use super::numbers::{Node, NumberHash, Word};
 use super::question::{Question, target};
 use super::schema::{Expression, Schema};
-use crate::{Operation, ResourceRef};
+use crate::{Decision, Operation, ResourceRef};
 
 /// How a decision came about: a statement, whether it is true, and the statements it rests on.
 ///
@@ -28,6 +28,12 @@ impl Explanation {
     pub fn nobody(operation: Operation, resource: &ResourceRef) -> Self {
         let reason = "the principal is exactly one user or service account and acts in an account";
         Self::of(format!("nobody may {operation} {resource}"), false, vec![Self::leaf(reason, false)])
+    }
+
+    /// A decision whose derivation is not known.
+    #[must_use]
+    pub fn of_decision(operation: Operation, resource: &ResourceRef, decision: Decision) -> Self {
+        Self::leaf(format!("the backend allows {operation} on {resource}"), decision.is_allowed())
     }
 
     fn of(statement: impl Into<String>, holds: bool, because: Vec<Self>) -> Self {
@@ -97,10 +103,8 @@ impl Schema {
         subject: &Object,
         context: CheckContext<'_>,
     ) -> Result<Explanation, EvaluationError> {
-        let account = context.acting_account;
-        let everybody = Object { kind: Arc::clone(&subject.kind), id: "*".into() };
-        let faces = [Subject::object(subject.clone()), Subject::object(everybody)];
-        Explaining { schema: self, graph, faces, account }.has(resource, permission, MAX_DEPTH)
+        let account = context.acting_account.and_then(|account| graph.word(account));
+        Explaining { schema: self, graph, faces: graph.faces_of(subject), account }.has(resource, permission, MAX_DEPTH)
     }
 }
 
@@ -108,8 +112,8 @@ impl Schema {
 struct Explaining<'a> {
     schema: &'a Schema,
     graph: &'a Graph,
-    faces: [Subject; 2],
-    account: Option<&'a str>,
+    faces: [Node; 2],
+    account: Option<Word>,
 }
 
 impl Explaining<'_> {
@@ -128,7 +132,7 @@ impl Explaining<'_> {
                 };
                 Ok(Explanation::of(statement, part.holds, because))
             }
-            None => self.related(resource, name, depth, &mut HashSet::new()),
+            None => self.related(resource, name, depth, &mut HashSet::default()),
         }
     }
 
@@ -137,23 +141,22 @@ impl Explaining<'_> {
         resource: &Object,
         relation: &str,
         depth: usize,
-        visited: &mut HashSet<(Object, Arc<str>)>,
+        visited: &mut HashSet<(Node, Word), NumberHash>,
     ) -> Result<Explanation, EvaluationError> {
         let place = format!("{resource}#{relation}");
-        let Some(edges) = self.graph.of(resource, relation) else { return Ok(Explanation::leaf(place, false)) };
+        let Some(relation) = self.graph.word(relation) else { return Ok(Explanation::leaf(place, false)) };
+        let edges = self.graph.edges(self.graph.find(resource));
         let mut because = Vec::new();
-        for face in &self.faces {
-            let caveat = edges.iter().find(|(subject, _)| *subject == face).map(|(_, caveat)| caveat);
-            if let Some(caveat) = caveat {
-                let limit = caveat.as_ref().map(|account| format!(" for those acting in {account}"));
-                let statement = format!("{place}@{face}{}", limit.unwrap_or_default());
-                because.push(Explanation::leaf(statement, edges.holds(face, self.account)));
-            }
+        for edge in self.faces.iter().filter_map(|face| edges.with(relation, *face)) {
+            let limit = edge.caveat.map(|account| format!(" for those acting in {}", self.graph.text(account)));
+            let statement = format!("{place}@{}{}", self.graph.subject(&edge), limit.unwrap_or_default());
+            because.push(Explanation::leaf(statement, edge.counts(self.account)));
         }
-        for (object, name) in edges.usersets(self.account) {
-            if visited.insert((object.clone(), Arc::clone(name))) {
+        for (edge, name) in edges.usersets(relation) {
+            if edge.counts(self.account) && visited.insert((edge.with, name)) {
                 let depth = depth.checked_sub(1).ok_or(EvaluationError::TooDeep)?;
-                because.push(self.related(object, name, depth, visited)?);
+                let (group, name) = (self.graph.object(edge.with), self.graph.text(name));
+                because.push(self.related(&group, name, depth, visited)?);
             }
         }
         Ok(Explanation::any(place, because))
@@ -171,9 +174,11 @@ impl Explaining<'_> {
         match expression {
             Expression::Reference(name) => self.has(resource, name, depth),
             Expression::Arrow { relation, target } => {
-                let edges = self.graph.of(resource, relation);
-                let objects = edges.into_iter().flat_map(|edges| edges.arrows(self.account));
-                let behind: Result<_, _> = objects.map(|object| self.has(object, target, depth)).collect();
+                let word = self.graph.word(relation);
+                let from = self.graph.find(resource);
+                let objects = word.into_iter().flat_map(|word| self.graph.arrows(from, word, self.account));
+                let behind: Result<_, _> =
+                    objects.map(|object| self.has(&self.graph.object(object), target, depth)).collect();
                 Ok(Explanation::any(format!("{resource}#{relation}->{target}"), behind?))
             }
             Expression::Union(of) => Ok(Explanation::any(format!("any of {expression}"), parts(of)?)),
@@ -195,7 +200,7 @@ mod tests {
 
     use super::super::SCHEMA;
     use super::super::lookup::tests::{everything, relationships};
-    use super::super::{Relationship, admission_to};
+    use super::super::{Relationship, Subject, admission_to};
     use super::*;
     use crate::Principal;
 

@@ -1,6 +1,10 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
+
+use super::edges::{Appearance, Appearances, AsWhat, Edge, Edges};
+use super::numbers::{Node, NumberHash, Word};
+use super::objects::Objects;
 
 /// One object of the graph: a type and an id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,263 +78,181 @@ pub struct Relationship {
 /// subject has, not what there is.
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
-    /// Objects have few relations, so these are searched one by one.
-    edges: HashMap<Object, Vec<(Arc<str>, Edges)>>,
-    appearances: HashMap<Subject, HashSet<Place>>,
-    /// Names of types and relations, each kept once.
-    names: HashSet<Arc<str>>,
-}
-
-/// A relation of an object.
-pub(super) type Place = (Object, Arc<str>);
-
-/// The account that a caveated edge is limited to.
-type Caveat = Option<Arc<str>>;
-
-/// Subjects of one relation of one object.
-///
-/// Most relations hold one or two subjects; those are a list. A relation that many hold is indexed.
-#[derive(Debug, Clone)]
-pub(super) enum Edges {
-    Few(Vec<(Subject, Caveat)>),
-    Many(Box<Crowd>),
-}
-
-/// Up to how many subjects are searched one by one.
-const FEW: usize = 8;
-
-/// Many subjects. The usersets are apart, because a check looks into each of them.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Crowd {
-    objects: HashMap<Subject, Caveat>,
-    usersets: HashMap<Subject, Caveat>,
+    objects: Objects,
+    /// Types and relations that have ever been a userset, like `group#member`.
+    usersets: HashSet<(Word, Word), NumberHash>,
 }
 
 impl Graph {
     /// Adds an edge; an edge between the same two that differs in its caveat only is replaced.
     pub fn insert(&mut self, edge: Relationship) {
-        let Relationship { resource, relation, subject, acting_in } = edge;
-        let relation = self.name(relation);
-        let resource = match self.edges.get_key_value(&resource) {
-            Some((known, _)) => known.clone(),
-            None => Object { kind: self.name(resource.kind), id: resource.id },
-        };
-        let subject = match self.appearances.get_key_value(&subject) {
-            Some((known, _)) => known.clone(),
-            None => {
-                let object = Object { kind: self.name(subject.object.kind), id: subject.object.id };
-                Subject { object, relation: subject.relation.map(|name| self.name(name)) }
-            }
-        };
-        self.appearances.entry(subject.clone()).or_default().insert((resource.clone(), Arc::clone(&relation)));
-        let relations = self.edges.entry(resource).or_default();
-        match relations.iter_mut().find(|(name, _)| *name == relation) {
-            Some((_, edges)) => edges.insert(subject, acting_in),
-            None => {
-                relations.reserve_exact(1);
-                relations.push((relation, Edges::Few(vec![(subject, acting_in)])));
-            }
+        let words = self.objects.words_mut();
+        let kind = words.number(&edge.resource.kind);
+        let relation = words.number(&edge.relation);
+        let userset = edge.subject.relation.map(|name| words.number(&name));
+        let caveat = edge.acting_in.map(|account| words.number(&account));
+        if let Some(name) = userset {
+            self.usersets.insert((words.number(&edge.subject.object.kind), name));
         }
+        let on = self.objects.number(&edge.resource);
+        let with = self.objects.number(&edge.subject.object);
+
+        self.objects.entry_mut(on).edges.insert(Edge { relation, with, userset, caveat });
+        let subject = self.objects.entry_mut(with);
+        subject.appearances.get_or_insert_default().insert(AsWhat { userset, relation, kind }, on);
     }
 
     /// Removes an edge, whatever its caveat. An absent one is fine.
     pub fn remove(&mut self, resource: &Object, relation: &str, subject: &Subject) {
-        self.forget_appearance(resource, relation, subject);
-        let Some(relations) = self.edges.get_mut(resource) else { return };
-        if let Some(place) = relations.iter().position(|(name, _)| &**name == relation) {
-            relations[place].1.remove(subject);
-            if relations[place].1.is_empty() {
-                relations.swap_remove(place);
-            }
+        let Some(relation) = self.word(relation) else { return };
+        let userset = match &subject.relation {
+            None => None,
+            Some(name) => match self.word(name) {
+                None => return,
+                known => known,
+            },
+        };
+        let (on, with) = (self.find(resource), self.find(&subject.object));
+        if on == Node::UNKNOWN || with == Node::UNKNOWN {
+            return;
         }
-        if relations.is_empty() {
-            self.edges.remove(resource);
-        }
+        let edge = Edge { relation, with, userset, caveat: None };
+        self.objects.entry_mut(on).edges.remove(&edge);
+        self.forget_appearance(on, &edge);
+        self.objects.forget_if_unused(on);
     }
 
     /// Removes every edge on `resource`.
     pub fn remove_resource(&mut self, resource: &Object) {
-        for (relation, edges) in self.edges.remove(resource).into_iter().flatten() {
-            for (subject, _) in edges.iter() {
-                self.forget_appearance(resource, &relation, subject);
-            }
+        let on = self.find(resource);
+        if on == Node::UNKNOWN {
+            return;
         }
+        let edges = std::mem::replace(&mut self.objects.entry_mut(on).edges, Edges::NONE);
+        edges.iter().for_each(|edge| self.forget_appearance(on, &edge));
+        self.objects.forget_if_unused(on);
     }
 
     /// Whether anything has a relation to `resource`.
     #[must_use]
     pub fn has_relationships(&self, resource: &Object) -> bool {
-        self.edges.contains_key(resource)
-    }
-
-    fn name(&mut self, name: Arc<str>) -> Arc<str> {
-        match self.names.get(&name) {
-            Some(known) => Arc::clone(known),
-            None => {
-                self.names.insert(Arc::clone(&name));
-                name
-            }
-        }
-    }
-
-    fn forget_appearance(&mut self, resource: &Object, relation: &str, subject: &Subject) {
-        if let Some(places) = self.appearances.get_mut(subject) {
-            places.remove(&(resource.clone(), relation.into()));
-            if places.is_empty() {
-                self.appearances.remove(subject);
-            }
-        }
-    }
-
-    /// Where `subject` appears, its caveats not looked at.
-    pub(super) fn appearances(&self, subject: &Subject) -> impl Iterator<Item = &Place> {
-        self.appearances.get(subject).into_iter().flatten()
+        !self.edges(self.find(resource)).is_empty()
     }
 
     /// Every edge, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = Relationship> + '_ {
-        self.edges.iter().flat_map(|(resource, relations)| {
-            relations.iter().flat_map(move |(relation, edges)| {
-                edges.iter().map(move |(subject, acting_in)| Relationship {
-                    resource: resource.clone(),
-                    relation: Arc::clone(relation),
-                    subject: subject.clone(),
-                    acting_in: acting_in.clone(),
-                })
+        self.objects.nodes().flat_map(move |on| {
+            let resource = self.object(on);
+            self.edges(on).iter().map(move |edge| Relationship {
+                resource: resource.clone(),
+                relation: Arc::clone(self.text(edge.relation)),
+                subject: self.subject(&edge),
+                acting_in: edge.caveat.map(|account| Arc::clone(self.text(account))),
             })
         })
     }
 
-    /// The objects that have `relation` to `resource` directly.
-    pub fn objects(&self, resource: &Object, relation: &str) -> impl Iterator<Item = &Object> {
-        let subjects = self.of(resource, relation).into_iter().flat_map(Edges::iter);
-        subjects.filter(|(subject, _)| subject.relation.is_none() && !subject.is_wildcard()).map(|(s, _)| &s.object)
+    /// The number of an object, or [`Node::UNKNOWN`].
+    pub(super) fn find(&self, object: &Object) -> Node {
+        self.objects.find(&object.kind, &object.id)
     }
 
-    pub(super) fn of(&self, resource: &Object, relation: &str) -> Option<&Edges> {
-        self.edges.get(resource)?.iter().find(|(name, _)| &**name == relation).map(|(_, edges)| edges)
-    }
-}
-
-impl Edges {
-    fn insert(&mut self, subject: Subject, caveat: Caveat) {
-        match self {
-            Self::Few(few) => {
-                if let Some(edge) = few.iter_mut().find(|(known, _)| *known == subject) {
-                    edge.1 = caveat;
-                } else if few.len() < FEW {
-                    few.push((subject, caveat));
-                } else {
-                    let mut crowd = Crowd::default();
-                    few.drain(..).for_each(|(subject, caveat)| crowd.insert(subject, caveat));
-                    crowd.insert(subject, caveat);
-                    *self = Self::Many(Box::new(crowd));
-                }
-            }
-            Self::Many(crowd) => crowd.insert(subject, caveat),
-        }
+    /// The subject, and everybody of its type.
+    pub(super) fn faces_of(&self, subject: &Object) -> [Node; 2] {
+        [self.find(subject), self.objects.find(&subject.kind, "*")]
     }
 
-    fn remove(&mut self, subject: &Subject) {
-        match self {
-            Self::Few(few) => few.retain(|(known, _)| known != subject),
-            Self::Many(crowd) => {
-                crowd.objects.remove(subject);
-                crowd.usersets.remove(subject);
-            }
-        }
+    pub(super) fn word(&self, text: &str) -> Option<Word> {
+        self.objects.words().find(text)
     }
 
-    fn is_empty(&self) -> bool {
-        match self {
-            Self::Few(few) => few.is_empty(),
-            Self::Many(crowd) => crowd.objects.is_empty() && crowd.usersets.is_empty(),
-        }
+    pub(super) fn text(&self, word: Word) -> &Arc<str> {
+        self.objects.words().text(word)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Subject, &Caveat)> {
-        let (few, crowd) = match self {
-            Self::Few(few) => (Some(few), None),
-            Self::Many(crowd) => (None, Some(crowd)),
-        };
-        let few = few.into_iter().flatten().map(|(subject, caveat)| (subject, caveat));
-        few.chain(crowd.into_iter().flat_map(|crowd| crowd.objects.iter().chain(&crowd.usersets)))
+    /// The object of a number that an edge or an appearance holds.
+    pub(super) fn object(&self, node: Node) -> Object {
+        self.objects.object(node)
     }
 
-    /// Whether an edge with `subject` itself counts in the account.
-    pub(super) fn holds(&self, subject: &Subject, acting_account: Option<&str>) -> bool {
-        let caveat = match self {
-            Self::Few(few) => few.iter().find(|(known, _)| known == subject).map(|(_, caveat)| caveat),
-            Self::Many(crowd) => crowd.objects.get(subject),
-        };
-        caveat.is_some_and(|caveat| counts(caveat, acting_account))
+    /// Its type.
+    pub(super) fn kind(&self, node: Node) -> &str {
+        self.objects.kind(node)
     }
 
-    /// The usersets among them that count in the account.
-    pub(super) fn usersets<'a>(
-        &'a self,
-        acting_account: Option<&'a str>,
-    ) -> impl Iterator<Item = (&'a Object, &'a Arc<str>)> {
-        let (few, crowd) = match self {
-            Self::Few(few) => (Some(few), None),
-            Self::Many(crowd) => (None, Some(&crowd.usersets)),
-        };
-        let few = few.into_iter().flatten().map(|(subject, caveat)| (subject, caveat));
-        few.chain(crowd.into_iter().flatten())
-            .filter(move |(_, caveat)| counts(caveat, acting_account))
-            .filter_map(|(subject, _)| Some((&subject.object, subject.relation.as_ref()?)))
+    /// Its id.
+    pub(super) fn id(&self, node: Node) -> &str {
+        self.objects.id(node)
+    }
+
+    /// Who an edge is with.
+    pub(super) fn subject(&self, edge: &Edge) -> Subject {
+        Subject { object: self.object(edge.with), relation: edge.userset.map(|name| Arc::clone(self.text(name))) }
+    }
+
+    /// The edges on an object.
+    pub(super) fn edges(&self, node: Node) -> &Edges {
+        static NONE: Edges = Edges::NONE;
+        self.objects.get(node).map_or(&NONE, |entry| &entry.edges)
     }
 
     /// The objects an arrow leads to. It walks the object of a userset, too: the relation after `#` plays no part in it.
-    pub(super) fn arrows<'a>(&'a self, acting_account: Option<&'a str>) -> impl Iterator<Item = &'a Object> {
-        self.iter()
-            .filter(move |(subject, caveat)| counts(caveat, acting_account) && !subject.is_wildcard())
-            .map(|(subject, _)| &subject.object)
+    pub(super) fn arrows(
+        &self,
+        from: Node,
+        relation: Word,
+        acting_account: Option<Word>,
+    ) -> impl Iterator<Item = Node> {
+        let edges = self.edges(from).of(relation);
+        edges.filter(move |edge| edge.counts(acting_account) && self.id(edge.with) != "*").map(|edge| edge.with)
     }
-}
 
-impl Crowd {
-    fn insert(&mut self, subject: Subject, caveat: Caveat) {
-        let side = if subject.relation.is_some() { &mut self.usersets } else { &mut self.objects };
-        side.insert(subject, caveat);
+    /// Where an object is the subject, caveats not looked at.
+    pub(super) fn appearances(&self, node: Node) -> impl Iterator<Item = &Appearance> {
+        let appearances = self.objects.get(node).and_then(|entry| entry.appearances.as_deref());
+        appearances.into_iter().flat_map(Appearances::iter)
     }
-}
 
-/// Whether an edge with the caveat is there for somebody who acts in the account.
-fn counts(caveat: &Caveat, acting_account: Option<&str>) -> bool {
-    caveat.is_none() || caveat.as_deref() == acting_account
+    /// Whether relationships may be with everybody who has `relation` to some object of type `kind`.
+    pub(super) fn may_be_userset(&self, kind: Word, relation: Word) -> bool {
+        self.usersets.contains(&(kind, relation))
+    }
+
+    fn forget_appearance(&mut self, on: Node, edge: &Edge) {
+        let Edge { relation, with, userset, .. } = *edge;
+        let kind = self.objects.entry(on).kind;
+        let subject = self.objects.entry_mut(with);
+        if let Some(appearances) = &mut subject.appearances {
+            appearances.remove(AsWhat { userset, relation, kind }, on);
+            if appearances.is_empty() {
+                subject.appearances = None;
+            }
+        }
+        if with != on {
+            self.objects.forget_if_unused(with);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn edge(resource: &str, relation: &str, subject: Subject) -> Relationship {
+        Relationship { resource: Object::new("group", resource), relation: relation.into(), subject, acting_in: None }
+    }
+
     #[test]
-    fn a_relation_that_many_hold_behaves_like_one_that_few_hold() {
-        let team = Object::new("group", "team");
-        let edge = |subject: Subject| Relationship {
-            resource: team.clone(),
-            relation: "member".into(),
-            subject,
-            acting_in: None,
-        };
-        let user = |id: usize| Subject::object(Object::new("user", &id.to_string()));
-        let inner = Subject { object: Object::new("group", "inner"), relation: Some("member".into()) };
+    fn what_contains_itself_can_be_removed() {
+        let within = Subject { object: Object::new("group", "g"), relation: Some("member".into()) };
         let mut graph = Graph::default();
 
-        graph.insert(edge(inner.clone()));
-        (0..3 * FEW).for_each(|id| graph.insert(edge(user(id))));
-        graph.insert(Relationship { acting_in: Some("acme".into()), ..edge(user(0)) });
+        graph.insert(edge("g", "member", within.clone()));
+        graph.insert(edge("g", "member", within.clone()));
+        assert_eq!(graph.iter().collect::<Vec<_>>(), [edge("g", "member", within.clone())]);
 
-        let edges = graph.of(&team, "member").unwrap();
-        assert_eq!(edges.iter().count(), 3 * FEW + 1);
-        assert!(edges.holds(&user(1), None) && !edges.holds(&user(0), None) && edges.holds(&user(0), Some("acme")));
-        assert_eq!(edges.usersets(None).collect::<Vec<_>>(), [(&inner.object, &Arc::from("member"))]);
-        assert_eq!(graph.objects(&team, "member").count(), 3 * FEW);
-
-        (0..3 * FEW).for_each(|id| graph.remove(&team, "member", &user(id)));
-        assert_eq!(graph.iter().collect::<Vec<_>>(), [edge(inner.clone())]);
-        graph.remove(&team, "member", &inner);
-        assert!(!graph.has_relationships(&team));
+        graph.remove(&Object::new("group", "g"), "member", &within);
+        graph.remove(&Object::new("group", "g"), "member", &within);
+        assert!(!graph.has_relationships(&within.object) && graph.iter().next().is_none());
     }
 }

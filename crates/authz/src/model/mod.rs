@@ -1,10 +1,13 @@
 //! The permission model: the schema language, its parser, and the graph it is evaluated over.
 
+mod edges;
 mod evaluate;
 mod explain;
 mod graph;
 mod lookup;
 mod matrix;
+mod numbers;
+mod objects;
 mod parse;
 mod question;
 mod schema;

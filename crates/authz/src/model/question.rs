@@ -1,5 +1,4 @@
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::evaluate::{CheckContext, EvaluationError};
 use super::graph::{Graph, Object};
@@ -50,7 +49,7 @@ impl<'a> Question<'a> {
         graph: &Graph,
         kind: ResourceKind,
         operation: Operation,
-    ) -> Result<BTreeSet<Arc<str>>, EvaluationError> {
+    ) -> Result<BTreeSet<String>, EvaluationError> {
         let (definition, permission) = (definition_of(kind), operation.as_str());
         if !schema.has_permission(definition, permission) {
             return Ok(BTreeSet::new());

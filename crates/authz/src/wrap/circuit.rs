@@ -168,9 +168,10 @@ mod tests {
 
     #[tokio::test]
     async fn errors_that_are_no_outage_never_open_it() {
-        let errors: [fn() -> AuthzError; 5] = [
+        let errors: [fn() -> AuthzError; 6] = [
             || AuthzError::Unauthenticated,
             || AuthzError::Refused,
+            || AuthzError::Deferred,
             || AuthzError::Protocol("x".into()),
             || AuthzError::Gateway("x".into()),
             || AuthzError::Service("x".into()),

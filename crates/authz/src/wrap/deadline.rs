@@ -49,7 +49,7 @@ mod tests {
         let outcomes = every_verb(&deadline).await;
 
         assert!(outcomes.iter().all(|outcome| outcome.as_ref().is_err_and(|error| kind(error) == "unavailable")));
-        assert_eq!(inner.asked(), 7);
+        assert_eq!(inner.asked(), 8);
     }
 
     #[tokio::test]

@@ -22,14 +22,17 @@
 mod bulkhead;
 mod circuit;
 mod deadline;
+#[cfg(test)]
+pub(crate) mod notes;
 mod recorded;
 #[cfg(test)]
-mod scripted;
+pub(crate) mod scripted;
 
 pub use bulkhead::Bulkhead;
 pub use circuit::{CircuitBreaker, CircuitOptions};
 pub use deadline::Deadline;
 pub use recorded::Recorded;
+pub(crate) use recorded::subject_hash;
 
 /// Implements [`Authorizer`](crate::Authorizer) for a wrapper with a field `inner`, by handing the call of every verb to
 /// its method `through`.
@@ -61,6 +64,15 @@ macro_rules! authorizer_through {
                 operation: $crate::Operation,
             ) -> Result<$crate::Scope, $crate::AuthzError> {
                 self.through(self.inner.list_resources(principal, kind, operation)).await
+            }
+
+            async fn explain(
+                &self,
+                principal: &$crate::Principal,
+                operation: $crate::Operation,
+                resource: &$crate::ResourceRef,
+            ) -> Result<$crate::model::Explanation, $crate::AuthzError> {
+                self.through(self.inner.explain(principal, operation, resource)).await
             }
 
             async fn register(

@@ -5,17 +5,19 @@ use std::time::Instant;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
+use crate::model::Explanation;
 use crate::{Authorizer, AuthzError, Check, Decision, Operation, Principal, ResourceKind, ResourceRef, Scope};
 
 /// Counts, times and logs what a backend decides, and changes nothing.
 ///
-/// Metrics: `authz_decision_total{type, op, outcome, backend}` for checks (`allow`, `deny` or an error) and lists (`all`,
-/// `only` or an error); `authz_lifecycle_total{verb, type, outcome, backend}` for writes (`ok` or an error);
-/// `authz_latency_seconds{verb, backend}` for every call.
+/// Metrics: `agentex_authz_decisions_total{type, op, outcome, backend}` for checks (`allow`, `deny` or an error) and lists (`all`,
+/// `only` or an error); `agentex_authz_lifecycle_total{verb, type, outcome, backend}` for writes (`ok` or an error);
+/// `agentex_authz_latency_seconds{verb, backend}` for every call.
 ///
 /// Decisions are also events of the target `authz.decision`: a hash of the subject, the resource, the operation, the
-/// outcome, the backend and the latency in microseconds. The hash tells whether two decisions were about the same subject
-/// in the same account; whoever knows an id can compute it. Nothing else of the principal is logged.
+/// outcome, the backend and the latency in microseconds. Writes are events of the target `authz.lifecycle` with the same
+/// fields and the verb, and with the parent where there is one. The hash tells whether two events were about the same
+/// subject in the same account; whoever knows an id can compute it. Nothing else of the principal is logged.
 pub struct Recorded {
     inner: Arc<dyn Authorizer>,
     backend: &'static str,
@@ -35,6 +37,15 @@ struct Question<'a> {
     selector: Option<&'a str>,
 }
 
+/// What a write was about.
+struct Written<'a> {
+    verb: &'static str,
+    principal: &'a Principal,
+    operation: Option<Operation>,
+    resource: &'a ResourceRef,
+    parent: Option<&'a ResourceRef>,
+}
+
 impl Recorded {
     /// Records what `inner` does under the name `backend`.
     pub fn new(inner: Arc<dyn Authorizer>, backend: &'static str) -> Self {
@@ -43,13 +54,13 @@ impl Recorded {
 
     fn timed(&self, verb: &'static str, started: Instant) -> u64 {
         let latency = started.elapsed();
-        metrics::histogram!("authz_latency_seconds", "verb" => verb, "backend" => self.backend).record(latency);
+        metrics::histogram!("agentex_authz_latency_seconds", "verb" => verb, "backend" => self.backend).record(latency);
         u64::try_from(latency.as_micros()).unwrap_or(u64::MAX)
     }
 
     fn decided(&self, question: &Question<'_>, outcome: &'static str, latency_us: u64) {
         metrics::counter!(
-            "authz_decision_total",
+            "agentex_authz_decisions_total",
             "type" => question.kind.as_str(),
             "op" => question.operation.as_str(),
             "outcome" => outcome,
@@ -74,20 +85,39 @@ impl Recorded {
 
     async fn write(
         &self,
-        verb: &'static str,
-        resource: &ResourceRef,
+        written: Written<'_>,
         call: impl Future<Output = Result<(), AuthzError>>,
     ) -> Result<(), AuthzError> {
+        let Written { verb, principal, operation, resource, parent } = written;
         let started = Instant::now();
-        let outcome = call.await;
-        self.timed(verb, started);
-        let label = outcome.as_ref().map_or_else(error_label, |()| "ok");
+        let result = call.await;
+        let latency_us = self.timed(verb, started);
+        let outcome = result.as_ref().map_or_else(error_label, |()| "ok");
         let kind = resource.kind.as_str();
         metrics::counter!(
-            "authz_lifecycle_total", "verb" => verb, "type" => kind, "outcome" => label, "backend" => self.backend
+            "agentex_authz_lifecycle_total",
+            "verb" => verb,
+            "type" => kind,
+            "outcome" => outcome,
+            "backend" => self.backend
         )
         .increment(1);
-        outcome
+        if tracing::enabled!(target: "authz.lifecycle", tracing::Level::INFO) {
+            tracing::info!(
+                target: "authz.lifecycle",
+                verb,
+                subject = subject_hash(principal),
+                resource.type = kind,
+                resource.selector = resource.selector,
+                operation = operation.map(Operation::as_str),
+                parent = parent.map(ResourceRef::to_string),
+                outcome,
+                backend = self.backend,
+                latency_us,
+                "written"
+            );
+        }
+        result
     }
 }
 
@@ -142,17 +172,33 @@ impl Authorizer for Recorded {
         outcome
     }
 
+    async fn explain(
+        &self,
+        principal: &Principal,
+        operation: Operation,
+        resource: &ResourceRef,
+    ) -> Result<Explanation, AuthzError> {
+        let started = Instant::now();
+        let outcome = self.inner.explain(principal, operation, resource).await;
+        // Nothing is decided by it, so it is neither counted nor logged as a decision.
+        self.timed("explain", started);
+        outcome
+    }
+
     async fn register(
         &self,
         owner: &Principal,
         resource: &ResourceRef,
         parent: Option<ResourceRef>,
     ) -> Result<(), AuthzError> {
-        self.write("register", resource, self.inner.register(owner, resource, parent)).await
+        let call = self.inner.register(owner, resource, parent.clone());
+        let (verb, parent) = ("register", parent.as_ref());
+        self.write(Written { verb, principal: owner, operation: None, resource, parent }, call).await
     }
 
     async fn deregister(&self, principal: &Principal, resource: &ResourceRef) -> Result<(), AuthzError> {
-        self.write("deregister", resource, self.inner.deregister(principal, resource)).await
+        let written = Written { verb: "deregister", principal, operation: None, resource, parent: None };
+        self.write(written, self.inner.deregister(principal, resource)).await
     }
 
     async fn grant(
@@ -161,7 +207,8 @@ impl Authorizer for Recorded {
         operation: Operation,
         resource: &ResourceRef,
     ) -> Result<(), AuthzError> {
-        self.write("grant", resource, self.inner.grant(principal, operation, resource)).await
+        let written = Written { verb: "grant", principal, operation: Some(operation), resource, parent: None };
+        self.write(written, self.inner.grant(principal, operation, resource)).await
     }
 
     async fn revoke(
@@ -170,7 +217,8 @@ impl Authorizer for Recorded {
         operation: Operation,
         resource: &ResourceRef,
     ) -> Result<(), AuthzError> {
-        self.write("revoke", resource, self.inner.revoke(principal, operation, resource)).await
+        let written = Written { verb: "revoke", principal, operation: Some(operation), resource, parent: None };
+        self.write(written, self.inner.revoke(principal, operation, resource)).await
     }
 }
 
@@ -190,11 +238,12 @@ const fn error_label(error: &AuthzError) -> &'static str {
         AuthzError::Service(_) => "service",
         AuthzError::Protocol(_) => "protocol",
         AuthzError::Refused => "refused",
+        AuthzError::Deferred => "deferred",
     }
 }
 
 /// The first eight bytes, in hexadecimal, of a SHA-256 over who acts in which account.
-fn subject_hash(principal: &Principal) -> String {
+pub(crate) fn subject_hash(principal: &Principal) -> String {
     let mut hash = Sha256::new();
     for part in [principal.user_id(), principal.service_account_id(), principal.account_id()] {
         let part = part.unwrap_or_default();
@@ -207,105 +256,11 @@ fn subject_hash(principal: &Principal) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
-    use metrics::{
-        Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
-    };
     use serde_json::json;
-    use tracing::field::{Field, Visit};
-    use tracing::span;
 
+    use super::super::notes::Notes;
     use super::super::scripted::{Answer, Scripted, every_verb};
     use super::*;
-
-    /// Writes down metrics as `name{label=value,…}` and events as `target field=value …`.
-    #[derive(Clone, Default)]
-    struct Notes(Arc<Mutex<Vec<String>>>);
-
-    impl Notes {
-        fn add(&self, note: String) {
-            self.0.lock().unwrap().push(note);
-        }
-
-        fn take(&self) -> Vec<String> {
-            std::mem::take(&mut self.0.lock().unwrap())
-        }
-    }
-
-    struct Series(String, Notes);
-
-    impl CounterFn for Series {
-        fn increment(&self, _: u64) {
-            self.1.add(self.0.clone());
-        }
-
-        fn absolute(&self, _: u64) {}
-    }
-
-    impl HistogramFn for Series {
-        fn record(&self, seconds: f64) {
-            assert!((0.0..60.0).contains(&seconds), "{seconds}");
-            self.1.add(self.0.clone());
-        }
-    }
-
-    impl Notes {
-        fn series(&self, key: &Key) -> Arc<Series> {
-            let labels: Vec<String> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
-            Arc::new(Series(format!("{}{{{}}}", key.name(), labels.join(",")), self.clone()))
-        }
-    }
-
-    impl Recorder for Notes {
-        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-            Counter::from_arc(self.series(key))
-        }
-
-        fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-            Gauge::noop()
-        }
-
-        fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-            Histogram::from_arc(self.series(key))
-        }
-    }
-
-    struct Fields(String);
-
-    impl Visit for Fields {
-        fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-            // The latency differs from run to run.
-            let shown = if field.name() == "latency_us" { "_".to_owned() } else { format!("{value:?}") };
-            self.0 += &format!(" {}={shown}", field.name());
-        }
-    }
-
-    impl tracing::Subscriber for Notes {
-        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-            true
-        }
-
-        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-            span::Id::from_u64(1)
-        }
-
-        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-        fn event(&self, event: &tracing::Event<'_>) {
-            let mut fields = Fields(event.metadata().target().to_owned());
-            event.record(&mut fields);
-            self.add(fields.0);
-        }
-
-        fn enter(&self, _: &span::Id) {}
-        fn exit(&self, _: &span::Id) {}
-    }
 
     #[tokio::test]
     async fn every_verb_is_counted_and_timed_with_its_outcome() {
@@ -319,20 +274,21 @@ mod tests {
             let _ = every_verb(&Recorded::new(Scripted::always(answer), "test")).await;
 
             let expected = [
-                "authz_latency_seconds{verb=check,backend=test}".to_owned(),
-                format!("authz_decision_total{{type=task,op=read,outcome={check},backend=test}}"),
-                "authz_latency_seconds{verb=check_many,backend=test}".to_owned(),
-                format!("authz_decision_total{{type=task,op=update,outcome={check},backend=test}}"),
-                "authz_latency_seconds{verb=list_resources,backend=test}".to_owned(),
-                format!("authz_decision_total{{type=task,op=read,outcome={list},backend=test}}"),
-                "authz_latency_seconds{verb=register,backend=test}".to_owned(),
-                format!("authz_lifecycle_total{{verb=register,type=task,outcome={write},backend=test}}"),
-                "authz_latency_seconds{verb=deregister,backend=test}".to_owned(),
-                format!("authz_lifecycle_total{{verb=deregister,type=task,outcome={write},backend=test}}"),
-                "authz_latency_seconds{verb=grant,backend=test}".to_owned(),
-                format!("authz_lifecycle_total{{verb=grant,type=task,outcome={write},backend=test}}"),
-                "authz_latency_seconds{verb=revoke,backend=test}".to_owned(),
-                format!("authz_lifecycle_total{{verb=revoke,type=task,outcome={write},backend=test}}"),
+                "agentex_authz_latency_seconds{verb=check,backend=test}".to_owned(),
+                format!("agentex_authz_decisions_total{{type=task,op=read,outcome={check},backend=test}}"),
+                "agentex_authz_latency_seconds{verb=check_many,backend=test}".to_owned(),
+                format!("agentex_authz_decisions_total{{type=task,op=update,outcome={check},backend=test}}"),
+                "agentex_authz_latency_seconds{verb=list_resources,backend=test}".to_owned(),
+                format!("agentex_authz_decisions_total{{type=task,op=read,outcome={list},backend=test}}"),
+                "agentex_authz_latency_seconds{verb=explain,backend=test}".to_owned(),
+                "agentex_authz_latency_seconds{verb=register,backend=test}".to_owned(),
+                format!("agentex_authz_lifecycle_total{{verb=register,type=task,outcome={write},backend=test}}"),
+                "agentex_authz_latency_seconds{verb=deregister,backend=test}".to_owned(),
+                format!("agentex_authz_lifecycle_total{{verb=deregister,type=task,outcome={write},backend=test}}"),
+                "agentex_authz_latency_seconds{verb=grant,backend=test}".to_owned(),
+                format!("agentex_authz_lifecycle_total{{verb=grant,type=task,outcome={write},backend=test}}"),
+                "agentex_authz_latency_seconds{verb=revoke,backend=test}".to_owned(),
+                format!("agentex_authz_lifecycle_total{{verb=revoke,type=task,outcome={write},backend=test}}"),
             ];
             assert_eq!(notes.take(), expected);
         }
@@ -354,6 +310,57 @@ mod tests {
              operation=\"cancel\" outcome=\"deny\" backend=\"test\" latency_us=_"
         );
         assert_eq!(notes.take(), [expected]);
+    }
+
+    #[tokio::test]
+    async fn a_write_is_logged_with_its_verb() {
+        let notes = Notes::default();
+        let _tracing = tracing::subscriber::set_default(notes.clone());
+        let principal = Principal::from_json(json!({"user_id": "alice", "account_id": "acme"}));
+        let (recorded, hash) = (Recorded::new(Scripted::always(Answer::Allow), "test"), subject_hash(&principal));
+        let (task, agent) = (ResourceRef::task("t1"), ResourceRef::agent("a1"));
+
+        recorded.register(&principal, &task, Some(agent)).await.unwrap();
+        recorded.grant(&principal, Operation::Create, &task).await.unwrap();
+
+        let expected = [("register", "parent=\"agent:a1\""), ("grant", "operation=\"create\"")].map(|(verb, more)| {
+            format!(
+                "authz.lifecycle message=written verb=\"{verb}\" subject=\"{hash}\" resource.type=\"task\" \
+                 resource.selector=\"t1\" {more} outcome=\"ok\" backend=\"test\" latency_us=_"
+            )
+        });
+        assert_eq!(notes.take(), expected);
+    }
+
+    /// authz §7: 32
+    #[tokio::test]
+    async fn no_verb_logs_who_asks_or_a_secret() {
+        let notes = Notes::default();
+        let _tracing = tracing::subscriber::set_default(notes.clone());
+        let who = Principal::from_json(json!({
+            "user_id": "alice", "account_id": "acme", "api_key": "s3cret", "metadata": {"cookie": "s3cret"}
+        }));
+        let (task, agent) = (ResourceRef::task("t1"), ResourceRef::agent("a1"));
+        let checks = [Check { operation: Operation::Update, resource: task.clone() }];
+        for answer in [Answer::Allow, Answer::Deny, Answer::Error(|| AuthzError::Unavailable("down".into()))] {
+            let recorded = Recorded::new(Scripted::always(answer), "test");
+
+            let _ = recorded.check(&who, Operation::Read, &task).await;
+            let _ = recorded.check_many(&who, &checks).await;
+            let _ = recorded.list_resources(&who, ResourceKind::Task, Operation::Read).await;
+            let _ = recorded.explain(&who, Operation::Read, &task).await;
+            let _ = recorded.register(&who, &task, Some(agent.clone())).await;
+            let _ = recorded.deregister(&who, &task).await;
+            let _ = recorded.grant(&who, Operation::Create, &task).await;
+            let _ = recorded.revoke(&who, Operation::Delete, &task).await;
+
+            let logged = notes.take();
+            assert_eq!(logged.len(), 7, "each but explain: {logged:?}");
+            let shown = logged.join("\n").to_lowercase();
+            for secret in ["s3cret", "alice", "acme", "principal", "cookie", "api_key"] {
+                assert!(!shown.contains(secret), "{secret}: {shown}");
+            }
+        }
     }
 
     #[test]

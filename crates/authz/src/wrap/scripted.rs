@@ -11,14 +11,14 @@ use crate::{Authorizer, AuthzError, Check, Decision, Operation, Principal, Resou
 
 /// How one call ends, whatever its verb: lists are whole or empty, writes succeed either way.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Allow,
     Deny,
     Error(fn() -> AuthzError),
     Hang,
 }
 
-pub(super) struct Scripted {
+pub(crate) struct Scripted {
     next: Mutex<VecDeque<Answer>>,
     otherwise: Answer,
     asked: watch::Sender<usize>,
@@ -31,7 +31,7 @@ impl Scripted {
         Arc::new(Self { next, otherwise: Answer::Allow, asked: watch::Sender::new(0) })
     }
 
-    pub(super) fn always(answer: Answer) -> Arc<Self> {
+    pub(crate) fn always(answer: Answer) -> Arc<Self> {
         Arc::new(Self { next: Mutex::default(), otherwise: answer, asked: watch::Sender::new(0) })
     }
 
@@ -95,7 +95,7 @@ pub(super) async fn ask(authorizer: &dyn Authorizer) -> Result<Decision, AuthzEr
     authorizer.check(&alice(), Operation::Read, &ResourceRef::task("t1")).await
 }
 
-/// Calls all seven methods, one after the other, and says how each ended.
+/// Calls every method, one after the other, and says how each ended.
 pub(super) async fn every_verb(authorizer: &dyn Authorizer) -> Vec<Result<(), AuthzError>> {
     let (alice, task) = (alice(), ResourceRef::task("t1"));
     let checks = [Check { operation: Operation::Update, resource: task.clone() }];
@@ -103,6 +103,7 @@ pub(super) async fn every_verb(authorizer: &dyn Authorizer) -> Vec<Result<(), Au
         authorizer.check(&alice, Operation::Read, &task).await.map(drop),
         authorizer.check_many(&alice, &checks).await.map(drop),
         authorizer.list_resources(&alice, task.kind, Operation::Read).await.map(drop),
+        authorizer.explain(&alice, Operation::Read, &task).await.map(drop),
         authorizer.register(&alice, &task, None).await,
         authorizer.deregister(&alice, &task).await,
         authorizer.grant(&alice, Operation::Create, &task).await,
@@ -120,5 +121,6 @@ pub(super) fn kind(error: &AuthzError) -> &'static str {
         AuthzError::Service(_) => "service",
         AuthzError::Protocol(_) => "protocol",
         AuthzError::Refused => "refused",
+        AuthzError::Deferred => "deferred",
     }
 }

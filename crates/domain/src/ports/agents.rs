@@ -1,8 +1,8 @@
 use agentex_authz::Scope;
 use async_trait::async_trait;
 
-use crate::ports::StoreError;
-use crate::{Agent, AgentId, ApiKey, ApiKeyId, Direction, JsonObject, PageRequest, Registration, TaskId, Timestamp};
+use crate::ports::{Departure, Settlement, StoreError};
+use crate::{Agent, AgentId, ApiKey, Direction, Intent, JsonObject, PageRequest, Registration, TaskId, Timestamp};
 
 /// Which agents to list. Deleted ones never are.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,11 +68,11 @@ impl DialTarget {
 #[cfg_attr(any(test, feature = "mock"), mockall::automock)]
 #[async_trait]
 pub trait AgentRepository: Send + Sync {
-    /// Stores a new agent exactly as given.
+    /// Stores a new agent exactly as given, settling the intent it is registered under.
     ///
     /// # Errors
-    /// [`StoreError::Duplicate`] when the name (or id) is taken, by a deleted agent too.
-    async fn insert(&self, agent: &Agent) -> Result<(), StoreError>;
+    /// [`StoreError::Duplicate`] when the name (or id) is taken, by a deleted agent too; the intent stays as it was.
+    async fn insert(&self, agent: &Agent, settles: Option<Settlement>) -> Result<(), StoreError>;
 
     /// The agent with this id, deleted or not.
     async fn find(&self, id: &AgentId) -> Result<Option<Agent>, StoreError>;
@@ -89,6 +89,8 @@ pub trait AgentRepository: Send + Sync {
     /// Applies [`Agent::register_again`] under a lock on the row and, when it changed something, writes the row and takes
     /// `is_production` off the agent's production deployment, all in one transaction. `None` when there is no such row.
     ///
+    /// The intent is settled when, and only when, the row was soft-deleted before.
+    ///
     /// # Errors
     /// [`StoreError::Duplicate`] when it renames onto a taken name; nothing is changed then.
     async fn register_again(
@@ -97,20 +99,28 @@ pub trait AgentRepository: Send + Sync {
         registration: &Registration,
         always_stamp: bool,
         at: Timestamp,
+        settles: Option<Settlement>,
     ) -> Result<Option<Reregistered>, StoreError>;
 
-    /// Applies [`Agent::revive_as_build`] to a soft-deleted row. `None` when there is no soft-deleted row with this id.
+    /// Applies [`Agent::revive_as_build`] to a soft-deleted row and settles the intent. `None`, nothing settled, when there is no soft-deleted row with this id.
     async fn revive_as_build(
         &self,
         id: &AgentId,
         description: String,
         metadata: Option<JsonObject>,
         at: Timestamp,
+        settles: Option<Settlement>,
     ) -> Result<Option<Agent>, StoreError>;
 
-    /// Soft-deletes the agent and drops its API keys in one transaction; answers the ids of those keys. `None` when it is
-    /// absent or already deleted.
-    async fn delete(&self, id: &AgentId, reason: &str, at: Timestamp) -> Result<Option<Vec<ApiKeyId>>, StoreError>;
+    /// Soft-deletes the agent and drops its API keys and registration tokens in one transaction. With a departure, answers
+    /// the intents it stored: the keys' first, the agent's last. `None` when the agent is absent or already deleted.
+    async fn delete(
+        &self,
+        id: &AgentId,
+        reason: &str,
+        at: Timestamp,
+        departure: Option<Departure>,
+    ) -> Result<Option<Vec<Intent>>, StoreError>;
 
     /// One page of agents that are not deleted. An empty scope is answered without a query.
     async fn list(

@@ -27,6 +27,9 @@ pub enum StoreError {
         #[source]
         source: BoxError,
     },
+    /// The intent under which the row was to be written has been given up by somebody else; nothing was changed.
+    #[error("registration was given up")]
+    IntentLost,
     /// The store could not be reached or did not answer in time. Reads may be retried.
     #[error("store unavailable")]
     Unavailable(#[source] BoxError),

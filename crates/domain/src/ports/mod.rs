@@ -2,6 +2,7 @@
 //! that every adapter must pass.
 
 mod agent_client;
+mod agent_forwarder;
 mod agents;
 mod api_keys;
 mod clock;
@@ -9,8 +10,10 @@ mod deployments;
 mod error;
 mod event_stream;
 mod events;
+mod intents;
 mod messages;
 mod probe;
+mod registration_tokens;
 mod stores;
 mod tasks;
 
@@ -18,11 +21,14 @@ mod tasks;
 pub use agent_client::MockAgentClient;
 pub use agent_client::{AgentCall, AgentCallError, AgentClient, AgentRequest, CallContext, UpdateStream};
 #[cfg(any(test, feature = "mock"))]
+pub use agent_forwarder::MockAgentForwarder;
+pub use agent_forwarder::{AgentForwarder, ForwardError, ForwardReply, ForwardRequest};
+#[cfg(any(test, feature = "mock"))]
 pub use agents::MockAgentRepository;
 pub use agents::{AgentFilter, AgentOrder, AgentRepository, DialTarget, Reregistered};
 #[cfg(any(test, feature = "mock"))]
 pub use api_keys::MockApiKeyRepository;
-pub use api_keys::{ApiKeyRepository, KeyOwner};
+pub use api_keys::{ApiKeyFilter, ApiKeyRepository, InternalKey, KeyOwner};
 pub use clock::{Clock, SystemClock};
 #[cfg(any(test, feature = "mock"))]
 pub use deployments::MockDeploymentRepository;
@@ -32,11 +38,17 @@ pub use event_stream::{Cursor, Delivery, Entry, EventStream, StartAt, Subscripti
 pub use events::EventRepository;
 #[cfg(any(test, feature = "mock"))]
 pub use events::MockEventRepository;
+pub use intents::{Backlog, Departure, IntentRepository, Opened, OwnerRepository, Settlement};
+#[cfg(any(test, feature = "mock"))]
+pub use intents::{MockIntentRepository, MockOwnerRepository};
 #[cfg(any(test, feature = "mock"))]
 pub use messages::MockMessageRepository;
 pub use messages::{MessageOrder, MessageRepository, UpdateMany};
 pub use probe::{Probe, ProbeError};
+#[cfg(any(test, feature = "mock"))]
+pub use registration_tokens::MockRegistrationTokenRepository;
+pub use registration_tokens::{RegistrationToken, RegistrationTokenRepository};
 pub use stores::Stores;
 #[cfg(any(test, feature = "mock"))]
 pub use tasks::MockTaskRepository;
-pub use tasks::{TaskChange, TaskFilter, TaskInsert, TaskOrder, TaskRepository, Transitioned};
+pub use tasks::{DeletedTask, TaskChange, TaskFilter, TaskInsert, TaskOrder, TaskRepository, Transitioned};

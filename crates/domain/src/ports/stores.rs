@@ -2,7 +2,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::ports::{
-    AgentRepository, ApiKeyRepository, DeploymentRepository, EventRepository, MessageRepository, Probe, TaskRepository,
+    AgentRepository, ApiKeyRepository, DeploymentRepository, EventRepository, IntentRepository, MessageRepository,
+    OwnerRepository, Probe, RegistrationTokenRepository, TaskRepository,
 };
 
 /// Every repository of one store, as an adapter hands them out.
@@ -20,6 +21,12 @@ pub struct Stores {
     pub messages: Arc<dyn MessageRepository>,
     /// Events.
     pub events: Arc<dyn EventRepository>,
+    /// Unfinished changes of the authorization graph.
+    pub intents: Arc<dyn IntentRepository>,
+    /// Who owns what.
+    pub owners: Arc<dyn OwnerRepository>,
+    /// Permissions to register agents.
+    pub registration_tokens: Arc<dyn RegistrationTokenRepository>,
     /// Whether the store answers.
     pub probe: Arc<dyn Probe>,
 }

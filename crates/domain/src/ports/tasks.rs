@@ -1,9 +1,10 @@
 use agentex_authz::Scope;
 use async_trait::async_trait;
 
-use crate::ports::StoreError;
+use crate::ports::{Departure, Settlement, StoreError};
 use crate::{
-    Agent, AgentId, Direction, JsonObject, NewTask, PageRequest, Task, TaskId, TaskStatus, Timestamp, Transition,
+    Agent, AgentId, Direction, Intent, JsonObject, NewTask, PageRequest, Task, TaskId, TaskStatus, Timestamp,
+    Transition,
 };
 
 /// What an insert did.
@@ -26,6 +27,15 @@ pub enum Transitioned {
     Absent,
 }
 
+/// A task that was just deleted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeletedTask {
+    /// The task as it is now.
+    pub task: Task,
+    /// What is left to be done in the authorization graph.
+    pub intent: Option<Intent>,
+}
+
 /// A change of fields; what is `None` stays.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TaskChange {
@@ -42,6 +52,8 @@ pub struct TaskChange {
 pub struct TaskFilter {
     /// What the caller may see.
     pub scope: Scope,
+    /// Only tasks linked to this agent: what an agent may see, whatever else is asked for.
+    pub linked_to: Option<AgentId>,
     /// Only tasks of the agent with this id.
     pub agent_id: Option<AgentId>,
     /// Only tasks of the agent with this name.
@@ -75,11 +87,12 @@ pub enum TaskOrder {
 #[async_trait]
 pub trait TaskRepository: Send + Sync {
     /// Stores a new task, its link to the agent and an empty tracker row, all or nothing. A deleted task's name counts as
-    /// free and is taken off the dead row.
+    /// free and is taken off the dead row. The intent it is registered under is settled when the task is stored, and only
+    /// then.
     ///
     /// # Errors
     /// [`StoreError::Dangling`] when the agent does not exist.
-    async fn insert(&self, task: &NewTask) -> Result<TaskInsert, StoreError>;
+    async fn insert(&self, task: &NewTask, settles: Option<Settlement>) -> Result<TaskInsert, StoreError>;
 
     /// The task with this id, deleted or not.
     async fn find(&self, id: &TaskId) -> Result<Option<Task>, StoreError>;
@@ -105,6 +118,16 @@ pub trait TaskRepository: Send + Sync {
         reason: &str,
         at: Timestamp,
     ) -> Result<Transitioned, StoreError>;
+
+    /// Soft-deletes a task that is not deleted: its status becomes `DELETED`, whatever it was. With a departure, answers the
+    /// intent it stored. `None` when it is absent or already deleted.
+    async fn delete(
+        &self,
+        id: &TaskId,
+        reason: &str,
+        at: Timestamp,
+        departure: Option<Departure>,
+    ) -> Result<Option<DeletedTask>, StoreError>;
 
     /// Changes the named fields of a task that is not deleted, in one statement; `None` when it is absent or deleted.
     async fn update(&self, id: &TaskId, change: &TaskChange, at: Timestamp) -> Result<Option<Task>, StoreError>;

@@ -1,4 +1,4 @@
-use agentex_app::{RegisterAgent, RegisterBuild, Registered};
+use agentex_app::{BuildRegistered, RegisterAgent, RegisterBuild, Registered};
 use agentex_authz::Principal;
 use agentex_domain::input::{self, Fields};
 use agentex_domain::{
@@ -110,6 +110,24 @@ impl From<Registered> for RegisteredBody {
     }
 }
 
+/// An agent as a build registered it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RegisterBuildResponse)]
+pub(crate) struct BuildRegisteredBody {
+    #[serde(flatten)]
+    agent: AgentBody,
+    /// With what the agent's pods can register, in clear; only where registering takes a credential.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registration_token: Option<String>,
+}
+
+impl From<BuildRegistered> for BuildRegisteredBody {
+    fn from(built: BuildRegistered) -> Self {
+        let BuildRegistered { agent, registration_token } = built;
+        Self { agent: agent.into(), registration_token }
+    }
+}
+
 /// What an agent's process says of itself when it starts.
 #[derive(ToSchema)]
 #[schema(as = RegisterAgentRequest)]
@@ -175,7 +193,7 @@ impl From<RegisterAgentRequest> for RegisterAgent {
         } = request;
         let metadata = registration_metadata;
         let registration = Registration { name, description, acp_url, acp_type, agent_input_type, metadata };
-        Self { agent_id, principal_context, registration }
+        Self { agent_id, principal_context, token: None, registration }
     }
 }
 

@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -44,5 +46,6 @@ pub(crate) struct ProblemBody {
 #[schema(as = Refusal)]
 pub(crate) struct DetailBody {
     /// What went wrong.
-    pub(crate) detail: &'static str,
+    #[schema(value_type = String)]
+    pub(crate) detail: Cow<'static, str>,
 }

@@ -1,7 +1,9 @@
 //! What goes over the wire: one module per resource. Answers are built from entities and never are entities; requests are
 //! read by hand so that every problem is reported at once.
 
+pub(crate) mod access;
 pub(crate) mod agents;
+pub(crate) mod api_keys;
 pub(crate) mod content;
 pub(crate) mod errors;
 pub(crate) mod messages;

@@ -14,8 +14,8 @@ use http::request::Parts;
 use crate::error::ApiError;
 use crate::layers::request_id::RequestId;
 
-pub(crate) use body::{ApiBody, IdentifierFields, RequestBody};
-pub(crate) use path::{AgentPath, MessagePath, QueryPath, TaskPath};
+pub(crate) use body::{ApiBody, IdentifierFields, RequestBody, collect};
+pub(crate) use path::{AgentPath, ApiKeyNamePath, ApiKeyPath, MessagePath, QueryPath, TaskPath};
 pub(crate) use query::{ApiQuery, QueryParams, QueryReader};
 
 /// Who is calling, as the route's policy found out before the handler ran.

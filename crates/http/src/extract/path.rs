@@ -1,6 +1,6 @@
 use agentex_app::{Absent, AgentSelector, Error, TaskSelector};
 use agentex_domain::input::HAS_NUL;
-use agentex_domain::{AgentId, MessageId, TaskId};
+use agentex_domain::{AgentId, ApiKeyId, MessageId, TaskId};
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
 
@@ -15,6 +15,12 @@ pub(crate) struct TaskPath(pub(crate) TaskSelector);
 
 /// The message a path names.
 pub(crate) struct MessagePath(pub(crate) MessageId);
+
+/// The API key a path names by id. Which text says that there is none depends on who asks, so the use case says it.
+pub(crate) struct ApiKeyPath(pub(crate) ApiKeyId);
+
+/// The name of an API key at the end of a path, slashes included.
+pub(crate) struct ApiKeyNamePath(pub(crate) String);
 
 /// The name of a workflow query at the end of a path.
 pub(crate) struct QueryPath(pub(crate) String);
@@ -53,6 +59,23 @@ impl<S: Send + Sync> FromRequestParts<S> for MessagePath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let id = text(parts, state, "message_id").await?.ok_or(NO_PARAMETER)?;
         if can_name(&id) { Ok(Self(MessageId::from(id))) } else { Err(Error::NotFound(Absent::Id(id)).into()) }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ApiKeyPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        text(parts, state, "id").await?.map(|id| Self(ApiKeyId::from(id))).ok_or(NO_PARAMETER)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ApiKeyNamePath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let name = text(parts, state, "name").await?.ok_or(NO_PARAMETER)?;
+        if can_name(&name) { Ok(Self(name)) } else { Err(Error::NotFound(Absent::ApiKey).into()) }
     }
 }
 

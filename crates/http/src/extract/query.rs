@@ -75,6 +75,12 @@ impl<'a> QueryReader<'a> {
         Some(value)
     }
 
+    /// A parameter that names a resource, when given; an empty one counts as not given.
+    pub(crate) fn optional_name(&mut self, name: &str) -> Option<&'a str> {
+        self.text(name).filter(|value| !value.is_empty())?;
+        self.identifier(name)
+    }
+
     /// A parameter that names a resource and must be given.
     pub(crate) fn required_identifier(&mut self, name: &str) -> Option<&'a str> {
         if !self.query.pairs.iter().any(|(key, _)| key == name) {

@@ -44,7 +44,7 @@ pub(crate) async fn guard(State(gate): State<Gate>, mut request: Request, next: 
 pub(crate) async fn identify(app: &App, policy: Policy, headers: &HeaderMap) -> Result<Caller, ApiError> {
     let credentials = || CredentialHeaders::new(header_pairs(headers));
     match policy {
-        Policy::Public => Ok(Caller::Anonymous),
+        Policy::Public | Policy::Ingress => Ok(Caller::Anonymous),
         Policy::Registration => Ok(app.authentication.identify_registering(&credentials()).await?),
         Policy::Principal => Ok(app.authentication.identify(&credentials()).await?),
     }

@@ -1,7 +1,10 @@
 //! The handlers, one module per resource: each takes its input apart, calls one use case and converts the answer.
 
+pub(crate) mod access;
 pub(crate) mod agents;
+pub(crate) mod api_keys;
 pub(crate) mod docs;
+pub(crate) mod forwarding;
 pub(crate) mod health;
 pub(crate) mod messages;
 pub(crate) mod registrations;
@@ -10,7 +13,7 @@ pub(crate) mod streams;
 pub(crate) mod tasks;
 
 use agentex_domain::PageRequest;
-use axum::routing::get;
+use axum::routing::{any, get};
 use utoipa_axum::routes;
 
 use crate::HttpOptions;
@@ -39,6 +42,14 @@ pub(crate) fn api() -> Mount {
         .route(Policy::Principal, routes!(tasks::query))
         .open_ended(Policy::Principal, routes!(streams::watch))
         .open_ended(Policy::Principal, routes!(streams::watch_by_name))
+        .route(Policy::Principal, routes!(api_keys::create, api_keys::list))
+        .route(Policy::Principal, routes!(api_keys::create_webhook_trigger))
+        .route(Policy::Principal, routes!(api_keys::get_by_name, api_keys::delete_by_name))
+        .route(Policy::Principal, routes!(api_keys::get, api_keys::delete))
+        .route(Policy::Principal, routes!(access::explain))
+        .open_ended(Policy::Ingress, routes!(forwarding::get, forwarding::post))
+        .also(Policy::Ingress, forwarding::ROOT, &forwarding::METHODS, any(forwarding::root))
+        .also(Policy::Ingress, forwarding::BARE, &forwarding::METHODS, any(forwarding::add_slash))
         .route(Policy::Principal, routes!(messages::list, messages::create))
         .route(Policy::Principal, routes!(messages::create_batch, messages::update_batch))
         .route(Policy::Principal, routes!(messages::page))

@@ -2,7 +2,7 @@ use agentex_authz::Operation::Update;
 use agentex_testkit::fake_agent::{FakeAgent, Gate, Reply, Step};
 use serde_json::{Value, json};
 
-use crate::support::{World, id, ids, text_content};
+use crate::support::{Authorization, Setup, World, id, ids, text_content};
 
 fn call(method: &str, params: Value) -> Value {
     json!({"jsonrpc": "2.0", "method": method, "params": params, "id": 7})
@@ -313,7 +313,9 @@ async fn a_caller_that_goes_away_ends_the_call_of_the_agent() {
 /// 49 and 51: what the agent sees of the caller.
 #[tokio::test]
 async fn the_agent_gets_the_request_id_and_no_credentials() {
-    let (world, agent) = with_agent("async").await;
+    let world = World::with(Setup { authorization: Authorization::Off, ..Setup::default() }).await;
+    let agent = FakeAgent::start().await;
+    world.agent("a", "async", agent.url()).await;
     let headers = [
         ("x-custom", "kept"),
         ("authorization", "Bearer s3cret"),

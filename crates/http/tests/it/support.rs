@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use agentex_acp::{AcpClient, AcpOptions};
-use agentex_app::{App, Keyring, Ports, Settings};
+use agentex_app::{App, AuthorizationSettings, Keyring, LinkRule, Ports, SecretsKey, Settings};
+use agentex_authz::local::{GraphAuthorizer, StoreUse};
 use agentex_authz::{
-    Authenticator, AuthnError, Authorizer, AuthzError, CredentialHeaders, Decision, Operation, Principal, ResourceKind,
-    ResourceRef, Scope,
+    Authenticator, AuthnError, Authorizer, AuthzError, CredentialHeaders, Decision, NoAuthentication, Operation,
+    Principal, ResourceKind, ResourceRef, Scope,
 };
 use agentex_domain::ports::{Probe, ProbeError};
 use agentex_http::{HttpOptions, router};
@@ -26,6 +27,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
+use crate::recording::{Calls, Recording};
+
 /// A server and everything a test may want to turn.
 pub(crate) struct World {
     pub(crate) app: Arc<App>,
@@ -33,8 +36,13 @@ pub(crate) struct World {
     pub(crate) clock: TestClock,
     pub(crate) streams: Arc<InProcessStream>,
     pub(crate) store: SqliteStore,
+    /// Who decides; `None` where authorization is off.
+    pub(crate) authorizer: Option<Arc<dyn Authorizer>>,
+    /// What it was asked.
+    pub(crate) calls: Calls,
+    /// Where the database is.
+    pub(crate) folder: TempDir,
     router: Router,
-    _folder: TempDir,
 }
 
 /// How a server is set up.
@@ -44,7 +52,27 @@ pub(crate) struct Setup {
     pub(crate) settings: Settings,
     /// Whether callers must say who they are.
     pub(crate) authenticated: bool,
+    pub(crate) authorization: Authorization,
+    /// What secrets are sealed with; without it they are stored in clear.
+    pub(crate) secrets_key: Option<SecretsKey>,
+    pub(crate) acp: AcpOptions,
     pub(crate) probes: Vec<Arc<dyn Probe>>,
+}
+
+/// Who decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Authorization {
+    /// The test's [`Rules`], in the compatible profile: pods register without credentials. Callers without any are
+    /// `somebody` of `acme`.
+    #[default]
+    Rules,
+    /// The test's [`Rules`], in the strict profile unless the settings say otherwise, with callers as for [`Self::Graph`].
+    StrictRules,
+    /// Nobody: authorization is off.
+    Off,
+    /// The permission model over this store, in the strict profile unless the settings say otherwise. Callers say who they
+    /// are with `Authorization: Bearer user@account`, or are refused.
+    Graph,
 }
 
 impl World {
@@ -63,21 +91,63 @@ impl World {
             clock: Arc::new(clock.clone()),
             ..InProcessOptions::default()
         }));
-        let authenticator: Arc<dyn Authenticator> =
-            if setup.authenticated { Arc::new(Bearer) } else { Arc::new(agentex_authz::NoAuthentication) };
+        let (authorizer, authenticator): (Option<Arc<dyn Authorizer>>, Arc<dyn Authenticator>) =
+            match (setup.authorization, setup.authenticated) {
+                (Authorization::Off, false) => (None, Arc::new(NoAuthentication)),
+                (Authorization::Off, true) => (None, Arc::new(Bearer)),
+                (Authorization::Rules, false) => (Some(Arc::new(rules.clone())), Arc::new(Somebody)),
+                (Authorization::Rules, true) | (Authorization::StrictRules, _) => (Some(Arc::new(rules.clone())), Arc::new(Bearer)),
+                (Authorization::Graph, _) => {
+                    let graph = GraphAuthorizer::open(store.relationships(), StoreUse::Exclusive).await.unwrap();
+                    (Some(Arc::new(graph)), Arc::new(Bearer))
+                }
+            };
+        let calls = Calls::default();
+        let authorizer = authorizer.map(|inner| Arc::new(Recording::of(inner, &calls)) as Arc<dyn Authorizer>);
+        let mut settings = setup.settings;
+        if setup.authorization == Authorization::Rules {
+            settings.authorization = AuthorizationSettings::compat();
+            settings.authorization.collapse_authentication_errors = false;
+            settings.authorization.task_agent_link = LinkRule::Enforce;
+        }
+        let agents = Arc::new(AcpClient::new(setup.acp).unwrap());
         let ports = Ports {
             stores: store.stores(),
             streams: Arc::<InProcessStream>::clone(&streams),
-            agent_client: Arc::new(AcpClient::new(AcpOptions::default()).unwrap()),
-            authorizer: Arc::new(rules.clone()),
+            agent_client: Arc::<AcpClient>::clone(&agents),
+            forwarder: agents,
+            authorizer: authorizer.clone(),
             authenticator,
-            keyring: Keyring::new(None, "pepper"),
+            keyring: Keyring::new(setup.secrets_key.as_ref(), "pepper"),
             clock: Arc::new(clock.clone()),
             probes: setup.probes,
         };
-        let app = Arc::new(App::new(ports, setup.settings));
+        let app = Arc::new(App::new(ports, settings));
         let router = router(Arc::clone(&app), setup.http);
-        Self { app, rules, clock, streams, store, router, _folder: folder }
+        Self { app, rules, clock, streams, store, authorizer, calls, folder, router }
+    }
+
+    /// A server with the permission model and the strict profile.
+    pub(crate) async fn with_authorization() -> Self {
+        Self::with(Setup { authorization: Authorization::Graph, ..Setup::default() }).await
+    }
+
+    /// Makes `user` a viewer (`read`), an editor (`update`) or an owner (`delete`) of a resource.
+    pub(crate) async fn share(&self, user: &str, operation: Operation, resource: ResourceRef) {
+        let authorizer = self.authorizer.as_ref().unwrap();
+        authorizer.grant(&principal(user), operation, &resource).await.unwrap();
+    }
+
+    /// Takes that back.
+    pub(crate) async fn unshare(&self, user: &str, operation: Operation, resource: ResourceRef) {
+        let authorizer = self.authorizer.as_ref().unwrap();
+        authorizer.revoke(&principal(user), operation, &resource).await.unwrap();
+    }
+
+    /// A request of `user`, or `user@account`, where callers say who they are.
+    pub(crate) async fn call_as(&self, user: &str, method: &str, path: &str, body: Option<Value>) -> Answer {
+        let bearer = format!("Bearer {user}");
+        self.send(request(method, path, &[("authorization", &bearer)], body.map(|body| body.to_string()))).await
     }
 
     /// The same routes, for a test that adds to them.
@@ -242,8 +312,15 @@ pub(crate) struct Rules(Arc<Mutex<RuleBook>>);
 pub(crate) struct RuleBook {
     denied: HashSet<(Operation, String)>,
     scope: Option<BTreeSet<String>>,
+    only_for: Option<&'static str>,
     outage: Option<fn() -> AuthzError>,
     broken: bool,
+}
+
+impl RuleBook {
+    fn is_closed_to(&self, by: &Principal) -> bool {
+        self.only_for.is_some_and(|user| by.user_id() != Some(user))
+    }
 }
 
 impl Rules {
@@ -267,6 +344,16 @@ impl Rules {
         self.book().scope = Some(selectors.iter().map(|selector| (*selector).to_owned()).collect());
     }
 
+    /// Denies everything to everybody else.
+    pub(crate) fn allow_only(&self, user: &'static str) {
+        self.book().only_for = Some(user);
+    }
+
+    /// Allows everything again.
+    pub(crate) fn reset(&self) {
+        *self.book() = RuleBook::default();
+    }
+
     /// Every question ends in this error.
     pub(crate) fn fail(&self, outage: fn() -> AuthzError) {
         self.book().outage = Some(outage);
@@ -280,10 +367,11 @@ impl Rules {
 
 #[async_trait]
 impl Authorizer for Rules {
-    async fn check(&self, _: &Principal, operation: Operation, resource: &ResourceRef) -> Result<Decision, AuthzError> {
+    async fn check(&self, by: &Principal, operation: Operation, resource: &ResourceRef) -> Result<Decision, AuthzError> {
         let (denied, outage, broken) = {
             let book = self.book();
-            (book.denied.contains(&(operation, resource.selector.clone())), book.outage, book.broken)
+            let denied = book.denied.contains(&(operation, resource.selector.clone())) || book.is_closed_to(by);
+            (denied, book.outage, book.broken)
         };
         assert!(!broken, "secret detail of a bug");
         if let Some(outage) = outage {
@@ -292,8 +380,13 @@ impl Authorizer for Rules {
         Ok(if denied { Decision::Deny } else { Decision::Allow })
     }
 
-    async fn list_resources(&self, _: &Principal, _: ResourceKind, _: Operation) -> Result<Scope, AuthzError> {
-        Ok(self.book().scope.clone().map_or(Scope::All, Scope::Only))
+    async fn list_resources(&self, by: &Principal, _: ResourceKind, _: Operation) -> Result<Scope, AuthzError> {
+        let book = self.book();
+        if let Some(outage) = book.outage {
+            return Err(outage());
+        }
+        let scope = if book.is_closed_to(by) { Some(BTreeSet::new()) } else { book.scope.clone() };
+        Ok(scope.map_or(Scope::All, Scope::Only))
     }
 
     async fn register(&self, _: &Principal, _: &ResourceRef, _: Option<ResourceRef>) -> Result<(), AuthzError> {
@@ -313,6 +406,22 @@ impl Authorizer for Rules {
     }
 }
 
+/// Everybody is the same.
+struct Somebody;
+
+#[async_trait]
+impl Authenticator for Somebody {
+    async fn authenticate(&self, _: &CredentialHeaders) -> Result<Option<Principal>, AuthnError> {
+        Ok(Some(principal("somebody")))
+    }
+}
+
+/// The principal called `user` or `user@account`; the account is `acme` unless it is named.
+pub(crate) fn principal(name: &str) -> Principal {
+    let (user, account) = name.split_once('@').unwrap_or((name, "acme"));
+    Principal::from_json(json!({"user_id": user, "account_id": account}))
+}
+
 /// Takes `Authorization: Bearer <user>` at its word; `down` is an outage.
 struct Bearer;
 
@@ -322,7 +431,7 @@ impl Authenticator for Bearer {
         match headers.get("authorization").and_then(|value| value.strip_prefix("Bearer ")) {
             None => Err(AuthnError::Refused),
             Some("down") => Err(AuthnError::Unavailable("no route to 10.0.0.8".into())),
-            Some(user) => Ok(Some(Principal::from_json(json!({"user_id": user})))),
+            Some(user) => Ok(Some(principal(user))),
         }
     }
 }

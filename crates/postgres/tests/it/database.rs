@@ -8,9 +8,15 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
 pub(crate) const BASELINE: &str = include_str!("../../../../migrations/postgres/0001_baseline.sql");
-const PRODUCT: &str = include_str!("../../../../migrations/postgres/0002_product.sql");
-const PRODUCT_INDEXES: &str = include_str!("../../../../migrations/postgres/0003_product_indexes.sql");
-const RELATIONSHIPS: &str = include_str!("../../../../migrations/postgres/0004_relationships.sql");
+/// The files after the baseline.
+const LATER: [&str; 6] = [
+    include_str!("../../../../migrations/postgres/0002_product.sql"),
+    include_str!("../../../../migrations/postgres/0003_product_indexes.sql"),
+    include_str!("../../../../migrations/postgres/0004_relationships.sql"),
+    include_str!("../../../../migrations/postgres/0005_lifecycle.sql"),
+    include_str!("../../../../migrations/postgres/0006_api_key_names.sql"),
+    include_str!("../../../../migrations/postgres/0007_task_list.sql"),
+];
 
 /// A migrated database of one test, with the store on it and a way round the store.
 pub(crate) struct Database {
@@ -22,7 +28,7 @@ pub(crate) struct Database {
 
 pub(crate) async fn migrated() -> Database {
     let mut hasher = DefaultHasher::new();
-    (BASELINE, PRODUCT, PRODUCT_INDEXES, RELATIONSHIPS).hash(&mut hasher);
+    (BASELINE, LATER).hash(&mut hasher);
     let template = format!("agentex_{:016x}", hasher.finish());
     let place = fresh_database_from(&template, |url| async move {
         let store = connect(&url).await;

@@ -37,7 +37,7 @@ async fn a_database_that_does_not_exist_is_an_outage() {
 async fn a_statement_over_its_time_and_a_pool_without_connections_are_outages() {
     let database = migrated().await;
     let agent = agent("a");
-    database.stores.agents.insert(&agent).await.unwrap();
+    database.stores.agents.insert(&agent, None).await.unwrap();
     let store = PgStore::connect(PgOptions {
         max_connections: 1,
         statement_timeout: Duration::from_millis(700),
@@ -50,7 +50,7 @@ async fn a_statement_over_its_time_and_a_pool_without_connections_are_outages() 
     let mut holder = database.sql.begin().await.unwrap();
     sqlx::query("SELECT 1 FROM agents FOR UPDATE").execute(&mut *holder).await.unwrap();
 
-    let stuck = stores.agents.delete(&agent.id, "r", at(1));
+    let stuck = stores.agents.delete(&agent.id, "r", at(1), None);
     let queued = async {
         database.until_somebody_waits().await;
         stores.agents.find(&agent.id).await
@@ -60,7 +60,7 @@ async fn a_statement_over_its_time_and_a_pool_without_connections_are_outages() 
     assert!(matches!(stuck, Err(StoreError::Unavailable(_))), "{stuck:?}");
     assert!(matches!(queued, Err(StoreError::Unavailable(_))), "{queued:?}");
     holder.rollback().await.unwrap();
-    assert!(stores.agents.delete(&agent.id, "r", at(1)).await.unwrap().is_some());
+    assert!(stores.agents.delete(&agent.id, "r", at(1), None).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn lists_may_be_read_from_a_replica_and_nothing_else_is() {
     .unwrap();
     let stores = store.stores();
     let agent = agent("a");
-    stores.agents.insert(&agent).await.unwrap();
+    stores.agents.insert(&agent, None).await.unwrap();
     let filter =
         agentex_domain::ports::AgentFilter { scope: agentex_authz::Scope::All, task_id: None, card_metadata: None };
 

@@ -13,9 +13,9 @@ async fn text_of(database: &Database, query: &'static str) -> Option<String> {
 async fn values_that_are_absent_are_stored_as_sql_null() {
     let database = migrated().await;
     let agent = agent("a");
-    database.stores.agents.insert(&agent).await.unwrap();
+    database.stores.agents.insert(&agent, None).await.unwrap();
     let task = new_task(&agent);
-    database.stores.tasks.insert(&task).await.unwrap();
+    database.stores.tasks.insert(&task, None).await.unwrap();
     database.stores.events.append(&task.id, &agent.id, None, at(1)).await.unwrap();
 
     for query in [
@@ -32,8 +32,8 @@ async fn values_that_are_absent_are_stored_as_sql_null() {
 async fn a_new_task_has_one_link_and_one_empty_tracker() {
     let database = migrated().await;
     let agent = agent("a");
-    database.stores.agents.insert(&agent).await.unwrap();
-    database.stores.tasks.insert(&new_task(&agent)).await.unwrap();
+    database.stores.agents.insert(&agent, None).await.unwrap();
+    database.stores.tasks.insert(&new_task(&agent), None).await.unwrap();
 
     let counts: (i64, i64, i64) = sqlx::query_as(
         "SELECT (SELECT count(*) FROM task_agents),
@@ -75,7 +75,7 @@ async fn every_agent_status_and_input_type_is_read_back_and_dead_ones_are_unknow
         let mut agent = agent(&format!("a{place}"));
         agent.status = status;
         agent.agent_input_type = Some(input_type);
-        agents.insert(&agent).await.unwrap();
+        agents.insert(&agent, None).await.unwrap();
 
         let read = agents.find(&agent.id).await.unwrap().unwrap();
 
@@ -157,7 +157,7 @@ async fn a_production_pod_that_moves_takes_the_agents_url_along() {
     assert_eq!(target.agent.updated_at, at(1), "repeating it changes nothing more");
 
     let legacy = agentex_testkit::build::registration("a");
-    let again = agents.register_again(&"a".into(), &legacy, false, at(3)).await.unwrap().unwrap();
+    let again = agents.register_again(&"a".into(), &legacy, false, at(3), None).await.unwrap().unwrap();
     assert_eq!(again.agent.production_deployment_id, None);
     let production = text_of(&database, "SELECT is_production::text FROM deployments").await;
     assert_eq!(production.as_deref(), Some("false"));
@@ -167,9 +167,9 @@ async fn a_production_pod_that_moves_takes_the_agents_url_along() {
 async fn a_key_without_digest_is_found_by_its_text_and_one_with_a_digest_is_not() {
     let database = migrated().await;
     let agent = agent("a");
-    database.stores.agents.insert(&agent).await.unwrap();
+    database.stores.agents.insert(&agent, None).await.unwrap();
     let keys = &database.stores.api_keys;
-    let key = keys.internal_key_or_insert(&internal_key(&agent.id)).await.unwrap();
+    let key = keys.internal_key_or_insert(&internal_key(&agent.id), None).await.unwrap().key;
     let digest = key.digest.clone().unwrap();
 
     assert!(keys.find_internal_owner("other", &key.sealed).await.unwrap().is_none());
@@ -185,10 +185,10 @@ async fn integers_beyond_the_precision_of_floats_are_unchanged() {
     let database = migrated().await;
     let numbers = json!({"u": u64::MAX, "i": i64::MIN, "odd": 9_007_199_254_740_993_i64, "f": 0.1});
     let agent = agent("a");
-    database.stores.agents.insert(&agent).await.unwrap();
+    database.stores.agents.insert(&agent, None).await.unwrap();
     let mut task = new_task(&agent);
     task.params = Some(object(numbers.clone()));
-    database.stores.tasks.insert(&task).await.unwrap();
+    database.stores.tasks.insert(&task, None).await.unwrap();
     let sent = message(&task.id, data(numbers.clone()), at(1));
     database.stores.messages.insert(&task.id, std::slice::from_ref(&sent)).await.unwrap();
 
@@ -238,9 +238,9 @@ async fn a_row_that_makes_no_sense_is_reported_by_name() {
 async fn ids_of_any_shape_keep_the_order_of_insertion() {
     let database = migrated().await;
     let agent = agent("a");
-    database.stores.agents.insert(&agent).await.unwrap();
+    database.stores.agents.insert(&agent, None).await.unwrap();
     let task = new_task(&agent);
-    database.stores.tasks.insert(&task).await.unwrap();
+    database.stores.tasks.insert(&task, None).await.unwrap();
     let ids = ["zz", "6650f0f0f0f0f0f0f0f0f0f0", "0190c9a0-0000-7000-8000-000000000000", "Aa", "10", "9"];
     let messages: Vec<_> = ids
         .iter()
@@ -263,9 +263,9 @@ async fn ids_of_any_shape_keep_the_order_of_insertion() {
 async fn a_number_as_key_is_a_member_and_never_a_place_in_an_array() {
     let database = migrated().await;
     let agent = agent("a");
-    database.stores.agents.insert(&agent).await.unwrap();
+    database.stores.agents.insert(&agent, None).await.unwrap();
     let task = new_task(&agent);
-    database.stores.tasks.insert(&task).await.unwrap();
+    database.stores.tasks.insert(&task, None).await.unwrap();
     let array = message(&task.id, data(json!({"l": [[1]]})), at(1));
     let object = message(&task.id, data(json!({"l": {"0": [1]}})), at(2));
     database.stores.messages.insert(&task.id, &[array, object.clone()]).await.unwrap();
@@ -285,15 +285,15 @@ async fn a_number_as_key_is_a_member_and_never_a_place_in_an_array() {
 async fn a_deleted_tasks_name_is_taken_off_the_dead_row() {
     let database = migrated().await;
     let agent = agent("a");
-    database.stores.agents.insert(&agent).await.unwrap();
+    database.stores.agents.insert(&agent, None).await.unwrap();
     let dead = agentex_testkit::build::named_task(&agent, "chat");
     let tasks = &database.stores.tasks;
-    tasks.insert(&dead).await.unwrap();
+    tasks.insert(&dead, None).await.unwrap();
     let deleted = tasks.transition(&dead.id, Transition::Delete, "r", at(1)).await.unwrap();
     assert!(matches!(deleted, Transitioned::Done(_)));
 
     let living = agentex_testkit::build::named_task(&agent, "chat");
-    tasks.insert(&living).await.unwrap();
+    tasks.insert(&living, None).await.unwrap();
 
     assert_eq!(tasks.find(&dead.id).await.unwrap().unwrap().name, None);
     assert_eq!(tasks.find_by_name("chat").await.unwrap().unwrap().id, living.id);

@@ -11,4 +11,5 @@ mod migrations;
 mod plans;
 mod races;
 mod relationships;
+mod rollout;
 mod schema;

@@ -38,10 +38,70 @@ async fn migrating_again_does_nothing() {
     let place = fresh_database().await;
     let store = connect(place.url()).await;
 
-    assert_eq!(store.migrate().await.unwrap(), 4);
+    assert_eq!(store.pending().await.unwrap(), 7);
+    assert_eq!(store.migrate().await.unwrap(), 7);
     assert_eq!(store.migrate().await.unwrap(), 0);
+    assert_eq!(store.pending().await.unwrap(), 0);
 }
 
+#[tokio::test]
+async fn asking_what_is_pending_changes_nothing_and_refuses_what_a_migration_would() {
+    for (revision, pending) in [("a1b2c3d4e5f6", Some(6)), ("9a4b8c7d6e5f", None), ("ffffffffffff", None)] {
+        let (place, sql) = reference_database(revision).await;
+        let before = facts(&sql).await;
+
+        let answer = connect(place.url()).await.pending().await;
+
+        assert_eq!(answer.ok(), pending, "{revision}");
+        assert_eq!(facts(&sql).await, before, "{revision}");
+    }
+}
+
+/// The newest key keeps its name, the others get another one, and all of them go on working.
+#[tokio::test]
+async fn keys_of_one_name_are_told_apart_when_names_become_unique() {
+    let (place, sql) = reference_database("a1b2c3d4e5f6").await;
+    let long = "x".repeat(256);
+    for (id, name, kind, second) in [
+        ("aaaaaaaa-old", "hook", "GITHUB", Some(1)),
+        ("bbbbbbbb-new", "hook", "GITHUB", Some(2)),
+        ("cccccccc-none", "hook", "GITHUB", None),
+        ("dddddddd-other", "hook", "SLACK", Some(0)),
+        ("eeeeeeee-1", "twin", "EXTERNAL", Some(1)),
+        ("eeeeeeee-2", "twin", "EXTERNAL", Some(2)),
+        ("eeeeeeee-3", "twin", "EXTERNAL", Some(3)),
+        ("ffffffff-1", &long, "EXTERNAL", Some(1)),
+        ("ffffffff-2", &long, "EXTERNAL", Some(2)),
+    ] {
+        sqlx::query(
+            "INSERT INTO agent_api_keys (id, agent_id, name, api_key_type, api_key, created_at)
+             VALUES ($1, 'a', $2, $3::agentapikeytype, $1, to_timestamp($4))",
+        )
+        .bind(id)
+        .bind(name)
+        .bind(kind)
+        .bind(second)
+        .execute(&sql)
+        .await
+        .unwrap();
+    }
+
+    connect(place.url()).await.migrate().await.unwrap();
+
+    let names: Vec<(String, String)> =
+        sqlx::query_as("SELECT id::text, name::text FROM agent_api_keys ORDER BY id").fetch_all(&sql).await.unwrap();
+    let name = |wanted: &str| names.iter().find(|(id, _)| id == wanted).unwrap().1.as_str();
+    assert_eq!(name("aaaaaaaa-old"), "hook (replaced aaaaaaaa)");
+    assert_eq!(name("bbbbbbbb-new"), "hook");
+    assert_eq!(name("cccccccc-none"), "hook (replaced cccccccc)");
+    assert_eq!(name("dddddddd-other"), "hook");
+    assert_eq!(name("eeeeeeee-3"), "twin");
+    let twins: BTreeSet<&str> = ["eeeeeeee-1", "eeeeeeee-2", "eeeeeeee-3"].map(name).into();
+    assert_eq!(twins.len(), 3, "{twins:?}");
+    assert!(twins.iter().all(|name| name.starts_with("twin")), "{twins:?}");
+    assert_eq!(name("ffffffff-2"), long);
+    assert_eq!(name("ffffffff-1"), format!("{} (replaced ffffffff)", &long[..236]));
+}
 #[tokio::test(flavor = "multi_thread")]
 async fn of_several_instances_that_migrate_at_once_one_does_and_the_others_wait() {
     let place = fresh_database().await;
@@ -51,7 +111,7 @@ async fn of_several_instances_that_migrate_at_once_one_does_and_the_others_wait(
 
     let mut applied = [one.unwrap(), two.unwrap(), three.unwrap()];
     applied.sort_unstable();
-    assert_eq!(applied, [0, 0, 4]);
+    assert_eq!(applied, [0, 0, 7]);
 }
 
 #[tokio::test]
@@ -60,7 +120,7 @@ async fn a_database_of_the_reference_is_adopted_and_only_added_to() {
     let before: BTreeSet<String> = facts(&sql).await.into_iter().collect();
     let store = connect(place.url()).await;
 
-    assert_eq!(store.migrate().await.unwrap(), 3, "the baseline is only recorded");
+    assert_eq!(store.migrate().await.unwrap(), 6, "the baseline is only recorded");
 
     let after: BTreeSet<String> = facts(&sql).await.into_iter().collect();
     assert_eq!(before.difference(&after).collect::<Vec<_>>(), Vec::<&String>::new());
@@ -100,7 +160,7 @@ async fn an_unknown_revision_is_refused_unless_it_was_allowed() {
     assert_eq!(tables(&sql).await, before);
 
     let allowed = PgOptions { allow_unknown_baseline: true, ..options(place.url()) };
-    assert_eq!(PgStore::connect(allowed).await.unwrap().migrate().await.unwrap(), 3);
+    assert_eq!(PgStore::connect(allowed).await.unwrap().migrate().await.unwrap(), 6);
 }
 
 #[tokio::test]
@@ -118,7 +178,7 @@ async fn a_migration_that_does_not_get_its_lock_leaves_nothing_behind_and_succee
     let after: Vec<String> =
         facts(&sql).await.into_iter().filter(|fact| !fact.contains("agentex_migrations")).collect();
     assert_eq!(after, before);
-    assert_eq!(store.migrate().await.unwrap(), 3);
+    assert_eq!(store.migrate().await.unwrap(), 6);
 }
 
 #[tokio::test]

@@ -1,18 +1,25 @@
-use agentex_testkit::build::{agent, at, internal_key, new_task, text};
+use agentex_authz::ResourceRef;
+use agentex_domain::ports::{Departure, RegistrationToken, Settlement, StoreError};
+use agentex_domain::{ApiKeyKind, Intent, IntentStep};
+use agentex_testkit::build::{agent, api_key, at, intent, internal_key, new_task, text, user};
 
 use crate::database::migrated;
+
+fn departure() -> Departure {
+    Departure { by: user("alice"), due_at: at(30) }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deleting_an_agent_also_drops_a_key_that_was_being_made() {
     let database = migrated().await;
     let agent = agent("a");
-    database.stores.agents.insert(&agent).await.unwrap();
+    database.stores.agents.insert(&agent, None).await.unwrap();
     let mut maker = database.sql.begin().await.unwrap();
     sqlx::query("SELECT 1 FROM agents FOR NO KEY UPDATE").execute(&mut *maker).await.unwrap();
 
     let deletion = tokio::spawn({
         let (agents, id) = (database.stores.agents.clone(), agent.id.clone());
-        async move { agents.delete(&id, "r", at(1)).await }
+        async move { agents.delete(&id, "r", at(1), Some(departure())).await }
     });
     database.until_somebody_waits().await;
     sqlx::query(
@@ -24,16 +31,18 @@ async fn deleting_an_agent_also_drops_a_key_that_was_being_made() {
     .unwrap();
     maker.commit().await.unwrap();
 
-    assert_eq!(deletion.await.unwrap().unwrap(), Some(vec!["k".into()]));
+    let intents = deletion.await.unwrap().unwrap().unwrap();
+    let departed: Vec<ResourceRef> = intents.into_iter().map(|intent| intent.resource).collect();
+    assert_eq!(departed, [ResourceRef::api_key("k"), ResourceRef::agent(agent.id.as_str())]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_waits_for_the_one_before_it_to_become_visible() {
     let database = migrated().await;
     let agent = agent("a");
-    database.stores.agents.insert(&agent).await.unwrap();
+    database.stores.agents.insert(&agent, None).await.unwrap();
     let task = new_task(&agent);
-    database.stores.tasks.insert(&task).await.unwrap();
+    database.stores.tasks.insert(&task, None).await.unwrap();
     let first = database.stores.events.append(&task.id, &agent.id, None, at(1)).await.unwrap();
     // What an append looks like while its transaction is open.
     let mut open = database.sql.begin().await.unwrap();
@@ -56,9 +65,9 @@ async fn an_event_waits_for_the_one_before_it_to_become_visible() {
 async fn a_deadlock_is_tried_again_and_not_reported() {
     let database = migrated().await;
     let agent = agent("a");
-    database.stores.agents.insert(&agent).await.unwrap();
+    database.stores.agents.insert(&agent, None).await.unwrap();
     let task = new_task(&agent);
-    database.stores.tasks.insert(&task).await.unwrap();
+    database.stores.tasks.insert(&task, None).await.unwrap();
     let messages: Vec<_> =
         ["1", "2"].map(|id| agentex_domain::Message { id: id.into(), ..message_of(&task.id) }).into();
     database.stores.messages.insert(&task.id, &messages).await.unwrap();
@@ -89,11 +98,11 @@ fn message_of(task: &agentex_domain::TaskId) -> agentex_domain::Message {
 async fn a_first_key_is_made_once_however_many_ask() {
     let database = migrated().await;
     let agent = agent("a");
-    database.stores.agents.insert(&agent).await.unwrap();
+    database.stores.agents.insert(&agent, None).await.unwrap();
     let asking: Vec<_> = (0..20)
         .map(|_| {
             let (keys, candidate) = (database.stores.api_keys.clone(), internal_key(&agent.id));
-            tokio::spawn(async move { keys.internal_key_or_insert(&candidate).await.unwrap().id })
+            tokio::spawn(async move { keys.internal_key_or_insert(&candidate, None).await.unwrap().key.id })
         })
         .collect();
 
@@ -106,4 +115,79 @@ async fn a_first_key_is_made_once_however_many_ask() {
     assert_eq!(ids.len(), 1);
     let stored: i64 = sqlx::query_scalar("SELECT count(*) FROM agent_api_keys").fetch_one(&database.sql).await.unwrap();
     assert_eq!(stored, 1);
+}
+
+/// Whoever comes second must not leave a key or token behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_or_token_of_an_agent_that_is_being_deleted_is_dangling() {
+    let database = migrated().await;
+    for what in ["key", "token"] {
+        let agent = agent(what);
+        database.stores.agents.insert(&agent, None).await.unwrap();
+        let mut deletion = database.sql.begin().await.unwrap();
+        sqlx::query("UPDATE agents SET status = 'DELETED' WHERE id = $1")
+            .bind(agent.id.as_str())
+            .execute(&mut *deletion)
+            .await
+            .unwrap();
+
+        let late = tokio::spawn({
+            let (stores, agent_id) = (database.stores.clone(), agent.id.clone());
+            async move {
+                if what == "key" {
+                    return stores.api_keys.insert(&api_key(&agent_id, ApiKeyKind::External, "k"), None).await;
+                }
+                let token = RegistrationToken { digest: "d".into(), agent_id, created_at: at(1), expires_at: at(100) };
+                stores.registration_tokens.insert(&token).await
+            }
+        });
+        database.until_somebody_waits().await;
+        deletion.commit().await.unwrap();
+
+        let refused = late.await.unwrap();
+        assert!(matches!(refused, Err(StoreError::Dangling { .. })), "{what}: {refused:?}");
+    }
+}
+
+/// authz §7: 212
+#[tokio::test(flavor = "multi_thread")]
+async fn an_intent_that_is_given_up_while_its_row_is_being_written_is_lost() {
+    let database = migrated().await;
+    let stores = &database.stores;
+    let agent = agent("a");
+    stores.agents.insert(&agent, None).await.unwrap();
+    let task = new_task(&agent);
+    let intent = intent(ResourceRef::task(task.id.as_str()));
+    stores.intents.open(&intent).await.unwrap();
+    let mut relay = database.sql.begin().await.unwrap();
+    sqlx::query("UPDATE authz_intents SET step = 'deregistering'").execute(&mut *relay).await.unwrap();
+
+    let settlement = Settlement { intent: intent.id.clone(), then: IntentStep::Granting, due_at: at(60) };
+    let late = tokio::spawn({
+        let (tasks, task) = (stores.tasks.clone(), task.clone());
+        async move { tasks.insert(&task, Some(settlement)).await }
+    });
+    database.until_somebody_waits().await;
+    relay.commit().await.unwrap();
+
+    let refused = late.await.unwrap();
+    assert!(matches!(refused, Err(StoreError::IntentLost)), "{refused:?}");
+    assert_eq!(stores.tasks.find(&task.id).await.unwrap(), None);
+    assert_eq!(stores.owners.find(&intent.resource).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_pass_over_what_somebody_else_is_claiming() {
+    let database = migrated().await;
+    let stores = &database.stores;
+    for id in ["1", "2"] {
+        let due = Intent { id: id.into(), due_at: at(1), ..intent(ResourceRef::task(id)) };
+        stores.intents.open(&due).await.unwrap();
+    }
+    let mut other = database.sql.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM authz_intents WHERE id = '1' FOR NO KEY UPDATE").execute(&mut *other).await.unwrap();
+
+    let claimed = stores.intents.claim(at(2), at(9), 1).await.unwrap();
+
+    assert_eq!(claimed.into_iter().map(|intent| intent.id.into_string()).collect::<Vec<_>>(), ["2"]);
 }

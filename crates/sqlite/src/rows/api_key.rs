@@ -3,13 +3,6 @@ use agentex_domain::{ApiKey, ApiKeyKind};
 
 use super::Reader;
 
-const KINDS: [(&str, ApiKeyKind); 4] = [
-    (ApiKeyKind::Internal.as_str(), ApiKeyKind::Internal),
-    (ApiKeyKind::External.as_str(), ApiKeyKind::External),
-    (ApiKeyKind::Github.as_str(), ApiKeyKind::Github),
-    (ApiKeyKind::Slack.as_str(), ApiKeyKind::Slack),
-];
-
 /// The names are prefixed because keys are also read next to their agent.
 #[derive(sqlx::FromRow)]
 pub(crate) struct ApiKeyRow {
@@ -41,7 +34,7 @@ impl TryFrom<ApiKeyRow> for ApiKey {
         Ok(Self {
             agent_id: key_agent_id.into(),
             name: key_name,
-            kind: read.word(&key_type, &KINDS)?,
+            kind: read.word(&key_type, &ApiKeyKind::ALL)?,
             sealed: key_sealed,
             digest: key_digest,
             created_at: read.time(key_created_at)?,

@@ -3,9 +3,11 @@
 mod agent;
 mod api_key;
 mod deployment;
+mod intent;
 mod message;
 mod task;
 
+use agentex_authz::ResourceKind;
 use agentex_domain::ports::{BoxError, StoreError};
 use agentex_domain::{JsonObject, Timestamp};
 use serde::de::DeserializeOwned;
@@ -13,8 +15,16 @@ use serde::de::DeserializeOwned;
 pub(crate) use agent::{AgentRow, agent_columns};
 pub(crate) use api_key::{ApiKeyRow, api_key_columns};
 pub(crate) use deployment::{DeploymentRow, deployment_columns};
+pub(crate) use intent::{IntentRow, OwnershipRow, intent_columns, ownership_columns};
 pub(crate) use message::{MessageRow, message_columns};
 pub(crate) use task::{TaskRow, task_columns};
+
+const RESOURCE_KINDS: [(&str, ResourceKind); 4] = [
+    (ResourceKind::Agent.as_str(), ResourceKind::Agent),
+    (ResourceKind::Task.as_str(), ResourceKind::Task),
+    (ResourceKind::ApiKey.as_str(), ResourceKind::ApiKey),
+    (ResourceKind::Schedule.as_str(), ResourceKind::Schedule),
+];
 
 /// Reads the columns of one row and knows which row to blame.
 struct Reader<'a> {

@@ -14,8 +14,8 @@ async fn what_was_written_is_there_after_reopening_the_file() {
     let task = new_task(&echo);
     let said = message(&task.id, text("hello"), at(1));
     let stores = fixture.stores();
-    stores.agents.insert(&echo).await.unwrap();
-    stores.tasks.insert(&task).await.unwrap();
+    stores.agents.insert(&echo, None).await.unwrap();
+    stores.tasks.insert(&task, None).await.unwrap();
     assert!(stores.messages.insert(&task.id, std::slice::from_ref(&said)).await.unwrap());
     fixture.store.close().await;
 
@@ -28,47 +28,6 @@ async fn what_was_written_is_there_after_reopening_the_file() {
 }
 
 #[tokio::test]
-async fn migrating_again_applies_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("agentex.db");
-    let store = open(&path).await;
-
-    assert!(store.migrate().await.unwrap() > 0);
-    assert_eq!(store.migrate().await.unwrap(), 0);
-    assert_eq!(open(&path).await.migrate().await.unwrap(), 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_two_servers_starting_at_once_one_migrates_and_the_other_finds_it_done() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("agentex.db");
-    let server = || async {
-        let store = SqliteStore::open(SqliteOptions::new(&path)).await?;
-        store.migrate().await
-    };
-
-    let (one, other) = tokio::join!(server(), server());
-
-    let (one, other) = (one.unwrap(), other.unwrap());
-    assert!(one.min(other) == 0 && one.max(other) > 0, "{one} and {other}");
-}
-
-#[tokio::test]
-async fn a_file_of_a_newer_release_is_not_migrated() {
-    let fixture = Fixture::new().await;
-    fixture
-        .behind_its_back(
-            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-             VALUES (9999, 'later', 1, x'00', 0)",
-        )
-        .await;
-
-    let refused = fixture.store.migrate().await;
-
-    assert!(matches!(refused, Err(StoreError::Failed(_))), "{refused:?}");
-}
-
-#[tokio::test]
 async fn two_stores_on_one_file_see_each_others_writes() {
     let fixture = Fixture::new().await;
     let second = open(&fixture.path()).await;
@@ -76,11 +35,11 @@ async fn two_stores_on_one_file_see_each_others_writes() {
     let first = named_task(&echo, "same");
     let late = named_task(&echo, "same");
 
-    fixture.stores().agents.insert(&echo).await.unwrap();
-    fixture.stores().tasks.insert(&first).await.unwrap();
+    fixture.stores().agents.insert(&echo, None).await.unwrap();
+    fixture.stores().tasks.insert(&first, None).await.unwrap();
 
     assert_eq!(second.stores().agents.find(&echo.id).await.unwrap(), Some(echo));
-    assert_eq!(second.stores().tasks.insert(&late).await.unwrap(), TaskInsert::NameTaken(first.into_task()));
+    assert_eq!(second.stores().tasks.insert(&late, None).await.unwrap(), TaskInsert::NameTaken(first.into_task()));
 }
 
 /// Both writers queue for the file's lock; neither fails because the other has it.
@@ -88,14 +47,14 @@ async fn two_stores_on_one_file_see_each_others_writes() {
 async fn two_stores_on_one_file_write_at_the_same_time() {
     let fixture = Fixture::new().await;
     let echo = agent("echo");
-    fixture.stores().agents.insert(&echo).await.unwrap();
+    fixture.stores().agents.insert(&echo, None).await.unwrap();
     let second = open(&fixture.path()).await;
 
     let writers = [fixture.stores(), second.stores()].map(|stores| {
         let echo = echo.clone();
         tokio::spawn(async move {
             for _ in 0..50 {
-                stores.tasks.insert(&new_task(&echo)).await.unwrap();
+                stores.tasks.insert(&new_task(&echo), None).await.unwrap();
             }
         })
     });
@@ -116,21 +75,21 @@ async fn a_file_that_stays_locked_is_unavailable_for_writes_and_readable() {
     let mut other = connect(&fixture.path()).await;
     let lock = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
 
-    let single = store.stores().agents.insert(&agent("echo")).await;
-    let transaction = store.stores().tasks.insert(&new_task(&agent("echo"))).await;
+    let single = store.stores().agents.insert(&agent("echo"), None).await;
+    let transaction = store.stores().tasks.insert(&new_task(&agent("echo")), None).await;
     let read = store.stores().agents.find_by_name("echo").await;
 
     assert!(matches!(single, Err(StoreError::Unavailable(_))), "{single:?}");
     assert!(matches!(transaction, Err(StoreError::Unavailable(_))), "{transaction:?}");
     assert_eq!(read.unwrap(), None);
     lock.rollback().await.unwrap();
-    store.stores().agents.insert(&agent("echo")).await.unwrap();
+    store.stores().agents.insert(&agent("echo"), None).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_closed_store_is_unavailable_and_leaves_one_file() {
     let fixture = Fixture::new().await;
-    fixture.stores().agents.insert(&agent("echo")).await.unwrap();
+    fixture.stores().agents.insert(&agent("echo"), None).await.unwrap();
     assert!(fixture.stores().agents.find_by_name("echo").await.unwrap().is_some());
 
     fixture.store.close().await;

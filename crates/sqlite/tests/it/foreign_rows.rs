@@ -1,9 +1,12 @@
 //! Rows in states that no port method makes: written by operators, other tools or later releases.
 
-use agentex_authz::Scope;
-use agentex_domain::ports::{AgentFilter, AgentOrder, DeploymentUpsert, StoreError, Stores};
-use agentex_domain::{Agent, AgentId, DeploymentId, DeploymentRegistration, DeploymentStatus, Direction, PageRequest};
-use agentex_testkit::build::{agent, at, internal_key, message, new_task, registration, text};
+use agentex_authz::{ResourceRef, Scope};
+use agentex_domain::ports::{AgentFilter, AgentOrder, Departure, DeploymentUpsert, Settlement, StoreError, Stores};
+use agentex_domain::{
+    Agent, AgentId, ApiKeyKind, DeploymentId, DeploymentRegistration, DeploymentStatus, Direction, IntentStep,
+    PageRequest,
+};
+use agentex_testkit::build::{agent, api_key, at, intent, internal_key, message, new_task, registration, text, user};
 
 use crate::{Fixture, connect};
 
@@ -19,7 +22,7 @@ fn pod(url: &str) -> DeploymentRegistration {
 /// An agent whose production deployment is `d1`, as a promotion leaves it.
 async fn promoted(fixture: &Fixture) -> Agent {
     let owner = Agent { id: AgentId::from("a1"), ..agent("owner") };
-    fixture.stores().agents.insert(&owner).await.unwrap();
+    fixture.stores().agents.insert(&owner, None).await.unwrap();
     fixture.stores().deployments.register(&owner.id, &pod("http://pod:1"), at(1)).await.unwrap();
     fixture.behind_its_back("UPDATE deployments SET is_production = 1 WHERE id = 'd1'").await;
     fixture
@@ -93,8 +96,13 @@ async fn registering_the_agent_itself_leaves_no_production_deployment() {
     let fixture = Fixture::new().await;
     let owner = promoted(&fixture).await;
 
-    let again =
-        fixture.stores().agents.register_again(&owner.id, &registration("owner"), false, at(5)).await.unwrap().unwrap();
+    let again = fixture
+        .stores()
+        .agents
+        .register_again(&owner.id, &registration("owner"), false, at(5), None)
+        .await
+        .unwrap()
+        .unwrap();
 
     assert!(again.changed);
     assert_eq!(again.agent.production_deployment_id, None);
@@ -106,10 +114,10 @@ async fn registering_the_agent_itself_leaves_no_production_deployment() {
 async fn renaming_onto_a_taken_name_keeps_the_production_deployment() {
     let fixture = Fixture::new().await;
     let owner = promoted(&fixture).await;
-    fixture.stores().agents.insert(&agent("taken")).await.unwrap();
+    fixture.stores().agents.insert(&agent("taken"), None).await.unwrap();
     let before = fixture.stores().agents.find(&owner.id).await.unwrap();
 
-    let refused = fixture.stores().agents.register_again(&owner.id, &registration("taken"), true, at(5)).await;
+    let refused = fixture.stores().agents.register_again(&owner.id, &registration("taken"), true, at(5), None).await;
 
     assert!(matches!(refused, Err(StoreError::Duplicate { what: "agent" })), "{refused:?}");
     assert_eq!(fixture.stores().agents.find(&owner.id).await.unwrap(), before);
@@ -120,9 +128,9 @@ async fn renaming_onto_a_taken_name_keeps_the_production_deployment() {
 async fn an_agent_revived_as_a_build_leaves_no_production_deployment() {
     let fixture = Fixture::new().await;
     let owner = promoted(&fixture).await;
-    fixture.stores().agents.delete(&owner.id, "gone", at(4)).await.unwrap();
+    fixture.stores().agents.delete(&owner.id, "gone", at(4), None).await.unwrap();
 
-    let revived = fixture.stores().agents.revive_as_build(&owner.id, "again".into(), None, at(5)).await.unwrap();
+    let revived = fixture.stores().agents.revive_as_build(&owner.id, "again".into(), None, at(5), None).await.unwrap();
 
     assert_eq!(revived.unwrap().production_deployment_id, None);
     assert_eq!(production_flags(&fixture).await, [false]);
@@ -133,7 +141,7 @@ async fn keys_of_other_kinds_open_nothing_and_are_dropped_with_their_agent() {
     let fixture = Fixture::new().await;
     let owner = Agent { id: AgentId::from("a1"), ..agent("owner") };
     let stores = fixture.stores();
-    stores.agents.insert(&owner).await.unwrap();
+    stores.agents.insert(&owner, None).await.unwrap();
     fixture
         .behind_its_back(
             "INSERT INTO agent_api_keys (id, agent_id, name, api_key_type, api_key, api_key_digest, created_at) \
@@ -143,10 +151,10 @@ async fn keys_of_other_kinds_open_nothing_and_are_dropped_with_their_agent() {
 
     assert_eq!(stores.api_keys.find_internal_owner("digest", "clear").await.unwrap(), None);
     assert_eq!(stores.agents.dial_target(&owner.id).await.unwrap().unwrap().internal_key, None);
-    let internal = internal_key(&owner.id);
-    assert_eq!(stores.api_keys.internal_key_or_insert(&internal).await.unwrap(), internal);
-    let dropped = stores.agents.delete(&owner.id, "gone", at(1)).await.unwrap().unwrap();
-    assert_eq!(dropped.len(), 2);
+    assert!(stores.api_keys.internal_key_or_insert(&internal_key(&owner.id), None).await.unwrap().stored);
+    let departure = Departure { by: user("bob"), due_at: at(2) };
+    let departed = stores.agents.delete(&owner.id, "gone", at(1), Some(departure)).await.unwrap().unwrap();
+    assert_eq!(departed.len(), 3, "both keys and the agent");
 }
 
 #[tokio::test]
@@ -154,8 +162,8 @@ async fn of_several_internal_keys_the_newest_is_used() {
     let fixture = Fixture::new().await;
     let owner = Agent { id: AgentId::from("a1"), ..agent("owner") };
     let stores = fixture.stores();
-    stores.agents.insert(&owner).await.unwrap();
-    stores.api_keys.internal_key_or_insert(&internal_key(&owner.id)).await.unwrap();
+    stores.agents.insert(&owner, None).await.unwrap();
+    stores.api_keys.internal_key_or_insert(&internal_key(&owner.id), None).await.unwrap();
     fixture
         .behind_its_back(
             "INSERT INTO agent_api_keys (id, agent_id, name, api_key_type, api_key, api_key_digest, created_at) \
@@ -163,7 +171,7 @@ async fn of_several_internal_keys_the_newest_is_used() {
         )
         .await;
 
-    let used = stores.api_keys.internal_key_or_insert(&internal_key(&owner.id)).await.unwrap();
+    let used = stores.api_keys.internal_key_or_insert(&internal_key(&owner.id), None).await.unwrap().key;
 
     assert_eq!(used.id.as_str(), "k2");
     assert_eq!(stores.agents.dial_target(&owner.id).await.unwrap().unwrap().internal_key, Some(used));
@@ -181,8 +189,8 @@ async fn a_row_that_is_no_entity_is_named() {
     let task = new_task(&owner);
     let said = message(&task.id, text("hello"), at(1));
     let stores = fixture.stores();
-    stores.agents.insert(&owner).await.unwrap();
-    stores.tasks.insert(&task).await.unwrap();
+    stores.agents.insert(&owner, None).await.unwrap();
+    stores.tasks.insert(&task, None).await.unwrap();
     stores.messages.insert(&task.id, std::slice::from_ref(&said)).await.unwrap();
     fixture.behind_its_back("UPDATE agents SET status = 'Dreaming'").await;
     fixture.behind_its_back("UPDATE tasks SET created_at = 9223372036854775807").await;
@@ -200,6 +208,54 @@ async fn a_row_that_is_no_entity_is_named() {
     assert_eq!(corrupt(stores.messages.find(&said.id).await.unwrap_err()), ("task_messages", said.id.to_string()));
 }
 
+/// Keys without a digest are compared in clear, which is what their writers stored.
+#[tokio::test]
+async fn an_external_key_of_another_writer_opens_its_agent() {
+    let fixture = Fixture::new().await;
+    let owner = Agent { id: AgentId::from("a1"), ..agent("owner") };
+    let stores = fixture.stores();
+    stores.agents.insert(&owner, None).await.unwrap();
+    fixture
+        .behind_its_back(
+            "INSERT INTO agent_api_keys (id, agent_id, name, api_key_type, api_key, created_at) \
+             VALUES ('k1', 'a1', 'theirs', 'external', 'clear', 1)",
+        )
+        .await;
+
+    assert!(stores.api_keys.has_external(&owner.id, "digest", "clear").await.unwrap());
+    assert!(!stores.api_keys.has_external(&owner.id, "clear", "digest").await.unwrap());
+}
+
+#[tokio::test]
+async fn what_is_not_an_intent_an_owner_or_a_key_is_named() {
+    let fixture = Fixture::new().await;
+    let owner = Agent { id: AgentId::from("a1"), ..agent("owner") };
+    let stores = fixture.stores();
+    let registering = intent(ResourceRef::agent("a1"));
+    stores.intents.open(&registering).await.unwrap();
+    let settles = Settlement { intent: registering.id.clone(), then: IntentStep::Granting, due_at: at(1) };
+    stores.agents.insert(&owner, Some(settles)).await.unwrap();
+    let key = api_key(&owner.id, ApiKeyKind::Slack, "key");
+    stores.api_keys.insert(&key, None).await.unwrap();
+    fixture.behind_its_back("UPDATE authz_intents SET step = 'dreaming'").await;
+    fixture.behind_its_back("UPDATE authz_owners SET created_at = 9223372036854775807").await;
+    fixture.behind_its_back("UPDATE agent_api_keys SET api_key_type = 'linear'").await;
+
+    let corrupt = |error: StoreError| match error {
+        StoreError::Corrupt { table, id, .. } => (table, id),
+        other => panic!("{other:?}"),
+    };
+
+    let intents = ("authz_intents", registering.id.to_string());
+    assert_eq!(corrupt(stores.intents.list(1).await.unwrap_err()), intents);
+    assert_eq!(corrupt(stores.intents.claim(at(9), at(10), 1).await.unwrap_err()), intents);
+    assert_eq!(
+        corrupt(stores.owners.find(&registering.resource).await.unwrap_err()),
+        ("authz_owners", "a1".to_owned())
+    );
+    assert_eq!(corrupt(stores.api_keys.find(&key.id).await.unwrap_err()), ("agent_api_keys", key.id.to_string()));
+}
+
 /// A task that is refused keeps nothing behind, so that the same id can be tried again.
 #[tokio::test]
 async fn each_task_has_exactly_one_link_and_one_tracker_row() {
@@ -208,10 +264,10 @@ async fn each_task_has_exactly_one_link_and_one_tracker_row() {
     let task = new_task(&owner);
     let stores = fixture.stores();
 
-    let dangling = stores.tasks.insert(&task).await;
+    let dangling = stores.tasks.insert(&task, None).await;
     assert!(matches!(dangling, Err(StoreError::Dangling { .. })), "{dangling:?}");
-    stores.agents.insert(&owner).await.unwrap();
-    stores.tasks.insert(&task).await.unwrap();
+    stores.agents.insert(&owner, None).await.unwrap();
+    stores.tasks.insert(&task, None).await.unwrap();
 
     let counts: (i64, i64) =
         sqlx::query_as("SELECT (SELECT count(*) FROM task_agents), (SELECT count(*) FROM agent_task_tracker)")

@@ -133,15 +133,16 @@ where
 
 async fn task_with(stores: &Stores, task_metadata: JsonObject) -> TaskId {
     let agent = agent(&format!("agent-{}", TaskId::generate()));
-    stores.agents.insert(&agent).await.unwrap();
+    stores.agents.insert(&agent, None).await.unwrap();
     let task = NewTask { task_metadata: Some(task_metadata), ..new_task(&agent) };
-    stores.tasks.insert(&task).await.unwrap();
+    stores.tasks.insert(&task, None).await.unwrap();
     task.id
 }
 
 async fn is_listed(stores: &Stores, id: &TaskId, wanted: JsonObject) -> bool {
     let filter = TaskFilter {
         scope: Scope::Only([id.to_string()].into()),
+        linked_to: None,
         agent_id: None,
         agent_name: None,
         status: None,

@@ -5,7 +5,9 @@
 mod files;
 mod foreign_rows;
 mod json;
+mod migrations;
 mod relationships;
+mod rollout;
 
 use std::path::{Path, PathBuf};
 

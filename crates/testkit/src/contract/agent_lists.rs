@@ -24,7 +24,7 @@ fn only<'a>(ids: impl IntoIterator<Item = &'a AgentId>) -> Scope {
 
 async fn insert(stores: &Stores, agents: &[Agent]) {
     for agent in agents {
-        stores.agents.insert(agent).await.unwrap();
+        stores.agents.insert(agent, None).await.unwrap();
     }
 }
 
@@ -133,8 +133,8 @@ pub async fn a_deleted_agent_is_not_listed_even_inside_the_scope(stores: &Stores
     let gone = agent("gone");
     insert(stores, std::slice::from_ref(&gone)).await;
     let task = new_task(&gone);
-    stores.tasks.insert(&task).await.unwrap();
-    stores.agents.delete(&gone.id, "gone", at(1)).await.unwrap();
+    stores.tasks.insert(&task, None).await.unwrap();
+    stores.agents.delete(&gone.id, "gone", at(1), None).await.unwrap();
 
     let asked = AgentFilter { scope: only([&gone.id]), task_id: Some(task.id), card_metadata: None };
 
@@ -145,8 +145,8 @@ pub async fn a_list_can_be_limited_to_the_agents_of_a_task(stores: &Stores) {
     let (one, other) = (agent("one"), agent("other"));
     insert(stores, &[one.clone(), other]).await;
     let task = new_task(&one);
-    stores.tasks.insert(&task).await.unwrap();
-    stores.tasks.insert(&new_task(&one)).await.unwrap();
+    stores.tasks.insert(&task, None).await.unwrap();
+    stores.tasks.insert(&new_task(&one), None).await.unwrap();
 
     let of_task = |task_id: TaskId| AgentFilter { task_id: Some(task_id), ..EVERYTHING };
 

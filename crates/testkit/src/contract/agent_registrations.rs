@@ -10,7 +10,7 @@ use crate::build::{agent, at, object, registration};
 
 async fn insert(stores: &Stores, agents: &[Agent]) {
     for agent in agents {
-        stores.agents.insert(agent).await.unwrap();
+        stores.agents.insert(agent, None).await.unwrap();
     }
 }
 
@@ -27,7 +27,7 @@ pub async fn a_changed_registration_rewrites_the_row_and_moves_its_times(stores:
     again.agent_input_type = Some(AgentInputType::Text);
     again.metadata = Some(object(json!({"y": {"b": 2}, "z": 3})));
 
-    let done = stores.agents.register_again(&first.id, &again, false, at(9)).await.unwrap().unwrap();
+    let done = stores.agents.register_again(&first.id, &again, false, at(9), None).await.unwrap().unwrap();
 
     let expected = Agent {
         description: "changed".into(),
@@ -46,11 +46,12 @@ pub async fn an_equal_registration_writes_nothing_unless_it_must_stamp(stores: &
     let first = agent("echo");
     insert(stores, std::slice::from_ref(&first)).await;
 
-    let equal = stores.agents.register_again(&first.id, &registration("echo"), false, at(5)).await.unwrap();
+    let equal = stores.agents.register_again(&first.id, &registration("echo"), false, at(5), None).await.unwrap();
     assert_eq!(equal, Some(Reregistered { agent: first.clone(), changed: false, revived: false }));
     assert_eq!(find(stores, &first.id).await, first);
 
-    let stamped = stores.agents.register_again(&first.id, &registration("echo"), true, at(6)).await.unwrap().unwrap();
+    let stamped =
+        stores.agents.register_again(&first.id, &registration("echo"), true, at(6), None).await.unwrap().unwrap();
     let expected = Agent { registered_at: Some(at(6)), updated_at: at(6), ..first };
     assert_eq!(stamped, Reregistered { agent: expected.clone(), changed: true, revived: false });
     assert_eq!(find(stores, &expected.id).await, expected);
@@ -60,7 +61,8 @@ pub async fn an_unhealthy_agent_becomes_ready_by_an_equal_registration(stores: &
     let sick = Agent { status: AgentStatus::Unhealthy, status_reason: Some("silent".into()), ..agent("sick") };
     insert(stores, std::slice::from_ref(&sick)).await;
 
-    let done = stores.agents.register_again(&sick.id, &registration("sick"), false, at(5)).await.unwrap().unwrap();
+    let done =
+        stores.agents.register_again(&sick.id, &registration("sick"), false, at(5), None).await.unwrap().unwrap();
 
     assert!(done.changed && !done.revived);
     assert_eq!(find(stores, &sick.id).await.status, AgentStatus::Ready);
@@ -70,12 +72,12 @@ pub async fn a_registration_by_id_renames_and_frees_the_old_name(stores: &Stores
     let old = agent("old");
     insert(stores, std::slice::from_ref(&old)).await;
 
-    let done = stores.agents.register_again(&old.id, &registration("new"), true, at(5)).await.unwrap().unwrap();
+    let done = stores.agents.register_again(&old.id, &registration("new"), true, at(5), None).await.unwrap().unwrap();
 
     assert_eq!(done.agent.id, old.id);
     assert_eq!(stores.agents.find_by_name("new").await.unwrap(), Some(done.agent));
     assert_eq!(stores.agents.find_by_name("old").await.unwrap(), None);
-    stores.agents.insert(&agent("old")).await.unwrap();
+    stores.agents.insert(&agent("old"), None).await.unwrap();
 }
 
 pub async fn renaming_onto_a_taken_name_changes_nothing(stores: &Stores) {
@@ -86,7 +88,7 @@ pub async fn renaming_onto_a_taken_name_changes_nothing(stores: &Stores) {
     for taken in ["second", "dead"] {
         let mut rename = registration(taken);
         rename.description = "stolen".into();
-        let refused = stores.agents.register_again(&first.id, &rename, true, at(5)).await;
+        let refused = stores.agents.register_again(&first.id, &rename, true, at(5), None).await;
         assert!(matches!(refused, Err(StoreError::Duplicate { .. })), "{taken}: {refused:?}");
     }
 
@@ -98,15 +100,17 @@ pub async fn renaming_onto_a_taken_name_changes_nothing(stores: &Stores) {
 pub async fn registering_over_a_deleted_agent_revives_it_under_its_id(stores: &Stores) {
     let dead = agent("phoenix");
     insert(stores, std::slice::from_ref(&dead)).await;
-    stores.agents.delete(&dead.id, Agent::REASON_DELETED, at(1)).await.unwrap().unwrap();
+    stores.agents.delete(&dead.id, Agent::REASON_DELETED, at(1), None).await.unwrap().unwrap();
 
-    let done = stores.agents.register_again(&dead.id, &registration("phoenix"), false, at(2)).await.unwrap().unwrap();
+    let done =
+        stores.agents.register_again(&dead.id, &registration("phoenix"), false, at(2), None).await.unwrap().unwrap();
 
     assert!(done.changed && done.revived);
     assert_eq!((&done.agent.id, done.agent.status), (&dead.id, AgentStatus::Ready));
     assert_eq!((done.agent.registered_at, done.agent.created_at), (Some(at(2)), dead.created_at));
     assert_eq!(find(stores, &dead.id).await, done.agent);
-    let again = stores.agents.register_again(&dead.id, &registration("phoenix"), false, at(3)).await.unwrap().unwrap();
+    let again =
+        stores.agents.register_again(&dead.id, &registration("phoenix"), false, at(3), None).await.unwrap().unwrap();
     assert!(!again.changed && !again.revived);
 }
 
@@ -126,8 +130,12 @@ pub async fn a_registration_takes_the_production_pointer_off(stores: &Stores) {
     insert(stores, std::slice::from_ref(&pointing)).await;
     assert_eq!(find(stores, &pointing.id).await, pointing);
 
-    let done =
-        stores.agents.register_again(&pointing.id, &registration("pointing"), false, at(2)).await.unwrap().unwrap();
+    let done = stores
+        .agents
+        .register_again(&pointing.id, &registration("pointing"), false, at(2), None)
+        .await
+        .unwrap()
+        .unwrap();
 
     assert!(done.changed);
     assert_eq!(done.agent.production_deployment_id, None);
@@ -136,7 +144,8 @@ pub async fn a_registration_takes_the_production_pointer_off(stores: &Stores) {
 }
 
 pub async fn registering_an_absent_agent_again_is_none(stores: &Stores) {
-    let done = stores.agents.register_again(&AgentId::generate(), &registration("nobody"), true, at(1)).await.unwrap();
+    let done =
+        stores.agents.register_again(&AgentId::generate(), &registration("nobody"), true, at(1), None).await.unwrap();
 
     assert_eq!(done, None);
     assert_eq!(stores.agents.find_by_name("nobody").await.unwrap(), None);
@@ -152,7 +161,7 @@ pub async fn concurrent_registrations_keep_each_others_metadata(stores: &Stores)
         tokio::spawn(async move {
             let mut one = registration("shared");
             one.metadata = Some(object(json!({format!("k{number}"): number})));
-            stores.agents.register_again(&id, &one, false, at(number)).await.unwrap().unwrap()
+            stores.agents.register_again(&id, &one, false, at(number), None).await.unwrap().unwrap()
         })
     });
     for done in futures::future::join_all(registrations).await {
@@ -166,17 +175,17 @@ pub async fn concurrent_registrations_keep_each_others_metadata(stores: &Stores)
 pub async fn a_deleted_agent_comes_back_as_a_build(stores: &Stores) {
     let dead = Agent { registration_metadata: Some(object(json!({"old": 1}))), ..agent("built") };
     insert(stores, std::slice::from_ref(&dead)).await;
-    stores.agents.delete(&dead.id, Agent::REASON_DELETED, at(1)).await.unwrap().unwrap();
+    stores.agents.delete(&dead.id, Agent::REASON_DELETED, at(1), None).await.unwrap().unwrap();
 
     let metadata = Some(object(json!({"new": 2})));
-    let revived = stores.agents.revive_as_build(&dead.id, "fresh".into(), metadata.clone(), at(2)).await.unwrap();
+    let revived = stores.agents.revive_as_build(&dead.id, "fresh".into(), metadata.clone(), at(2), None).await.unwrap();
 
     let revived = revived.unwrap();
     assert_eq!((&revived.id, &revived.name, revived.status), (&dead.id, &dead.name, AgentStatus::BuildOnly));
     assert_eq!((revived.description.as_str(), &revived.registration_metadata), ("fresh", &metadata));
     assert_eq!((&revived.acp_url, revived.registered_at, revived.updated_at), (&None, None, at(2)));
     assert_eq!(find(stores, &dead.id).await, revived);
-    assert_eq!(stores.agents.revive_as_build(&dead.id, "again".into(), None, at(3)).await.unwrap(), None);
+    assert_eq!(stores.agents.revive_as_build(&dead.id, "again".into(), None, at(3), None).await.unwrap(), None);
     assert_eq!(find(stores, &dead.id).await, revived);
 }
 
@@ -184,7 +193,7 @@ pub async fn only_a_deleted_agent_can_be_revived_as_a_build(stores: &Stores) {
     let live = agent("live");
     insert(stores, std::slice::from_ref(&live)).await;
 
-    assert_eq!(stores.agents.revive_as_build(&live.id, "x".into(), None, at(2)).await.unwrap(), None);
-    assert_eq!(stores.agents.revive_as_build(&AgentId::generate(), "x".into(), None, at(2)).await.unwrap(), None);
+    assert_eq!(stores.agents.revive_as_build(&live.id, "x".into(), None, at(2), None).await.unwrap(), None);
+    assert_eq!(stores.agents.revive_as_build(&AgentId::generate(), "x".into(), None, at(2), None).await.unwrap(), None);
     assert_eq!(find(stores, &live.id).await, live);
 }

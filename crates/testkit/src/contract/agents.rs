@@ -8,11 +8,12 @@ use agentex_domain::{
 };
 use serde_json::json;
 
-use crate::build::{agent, at, internal_key, object};
+use super::stored::stored_internal_key;
+use crate::build::{agent, at, object};
 
 async fn insert(stores: &Stores, agents: &[Agent]) {
     for agent in agents {
-        stores.agents.insert(agent).await.unwrap();
+        stores.agents.insert(agent, None).await.unwrap();
     }
 }
 
@@ -59,17 +60,17 @@ pub async fn an_inserted_agent_reads_back_equal_by_id_and_by_name(stores: &Store
 pub async fn every_status_type_and_input_type_survives_the_store(stores: &Stores) {
     for (position, (_, status)) in AgentStatus::ALL.into_iter().enumerate() {
         let stored = Agent { status, ..agent(&format!("status-{position}")) };
-        stores.agents.insert(&stored).await.unwrap();
+        stores.agents.insert(&stored, None).await.unwrap();
         assert_eq!(find(stores, &stored.id).await, stored);
     }
     for (name, acp_type) in AcpType::ALL {
         let stored = Agent { acp_type, ..agent(&format!("type-{name}")) };
-        stores.agents.insert(&stored).await.unwrap();
+        stores.agents.insert(&stored, None).await.unwrap();
         assert_eq!(find(stores, &stored.id).await, stored);
     }
     for (name, input_type) in AgentInputType::ALL {
         let stored = Agent { agent_input_type: Some(input_type), ..agent(&format!("input-{name}")) };
-        stores.agents.insert(&stored).await.unwrap();
+        stores.agents.insert(&stored, None).await.unwrap();
         assert_eq!(find(stores, &stored.id).await, stored);
     }
 }
@@ -81,7 +82,7 @@ pub async fn a_taken_name_is_refused_even_if_its_agent_is_deleted(stores: &Store
 
     for taken in ["live", "dead"] {
         let late = agent(taken);
-        let refused = stores.agents.insert(&late).await;
+        let refused = stores.agents.insert(&late, None).await;
         assert!(matches!(refused, Err(StoreError::Duplicate { .. })), "{taken}: {refused:?}");
         assert_eq!(stores.agents.find(&late.id).await.unwrap(), None);
     }
@@ -93,7 +94,7 @@ pub async fn a_taken_id_is_refused(stores: &Stores) {
     let first = agent("first");
     insert(stores, std::slice::from_ref(&first)).await;
 
-    let refused = stores.agents.insert(&Agent { id: first.id.clone(), ..agent("second") }).await;
+    let refused = stores.agents.insert(&Agent { id: first.id.clone(), ..agent("second") }, None).await;
 
     assert!(matches!(refused, Err(StoreError::Duplicate { .. })), "{refused:?}");
     assert_eq!(find(stores, &first.id).await, first);
@@ -105,7 +106,7 @@ pub async fn of_many_concurrent_inserts_of_one_name_one_wins(stores: &Stores) {
         let stores = stores.clone();
         tokio::spawn(async move {
             let candidate = agent("wanted");
-            stores.agents.insert(&candidate).await.map(|()| candidate.id)
+            stores.agents.insert(&candidate, None).await.map(|()| candidate.id)
         })
     });
 
@@ -123,7 +124,7 @@ pub async fn a_dial_target_holds_the_agent_whatever_its_status_and_its_key(store
     let keyed = agent("keyed");
     let dead = Agent { status: AgentStatus::Deleted, acp_url: None, ..agent("dead") };
     insert(stores, &[keyed.clone(), dead.clone()]).await;
-    let key = stores.api_keys.internal_key_or_insert(&internal_key(&keyed.id)).await.unwrap();
+    let key = stored_internal_key(stores, &keyed.id).await;
 
     let target = stores.agents.dial_target(&keyed.id).await.unwrap().unwrap();
     assert_eq!(target.url(), keyed.acp_url.as_deref());
@@ -159,12 +160,13 @@ pub async fn a_dial_target_ignores_deployments_that_are_not_production(stores: &
 pub async fn deleting_keeps_the_row_and_drops_the_agents_keys_only(stores: &Stores) {
     let (gone, other) = (agent("gone"), agent("other"));
     insert(stores, &[gone.clone(), other.clone()]).await;
-    let key = stores.api_keys.internal_key_or_insert(&internal_key(&gone.id)).await.unwrap();
-    let kept = stores.api_keys.internal_key_or_insert(&internal_key(&other.id)).await.unwrap();
+    let key = stored_internal_key(stores, &gone.id).await;
+    let kept = stored_internal_key(stores, &other.id).await;
 
-    let dropped = stores.agents.delete(&gone.id, "why not", at(7)).await.unwrap();
+    let departed = stores.agents.delete(&gone.id, "why not", at(7), None).await.unwrap();
 
-    assert_eq!(dropped, Some(vec![key.id]));
+    assert_eq!(departed, Some(Vec::new()));
+    assert_eq!(stores.api_keys.find(&key.id).await.unwrap(), None);
     let expected = Agent {
         status: AgentStatus::Deleted,
         status_reason: Some("why not".into()),
@@ -175,17 +177,16 @@ pub async fn deleting_keeps_the_row_and_drops_the_agents_keys_only(stores: &Stor
     assert_eq!(stores.agents.find_by_name("gone").await.unwrap(), Some(expected));
     assert_eq!(stores.agents.dial_target(&gone.id).await.unwrap().unwrap().internal_key, None);
     assert_eq!(stores.agents.dial_target(&other.id).await.unwrap().unwrap().internal_key, Some(kept));
-    let fresh = internal_key(&gone.id);
-    assert_eq!(stores.api_keys.internal_key_or_insert(&fresh).await.unwrap(), fresh);
+    stored_internal_key(stores, &gone.id).await;
 }
 
 pub async fn deleting_twice_or_an_absent_agent_is_none(stores: &Stores) {
     let gone = agent("gone");
     insert(stores, std::slice::from_ref(&gone)).await;
 
-    assert_eq!(stores.agents.delete(&gone.id, "first", at(1)).await.unwrap(), Some(Vec::new()));
-    assert_eq!(stores.agents.delete(&gone.id, "second", at(2)).await.unwrap(), None);
-    assert_eq!(stores.agents.delete(&AgentId::generate(), "third", at(3)).await.unwrap(), None);
+    assert_eq!(stores.agents.delete(&gone.id, "first", at(1), None).await.unwrap(), Some(Vec::new()));
+    assert_eq!(stores.agents.delete(&gone.id, "second", at(2), None).await.unwrap(), None);
+    assert_eq!(stores.agents.delete(&AgentId::generate(), "third", at(3), None).await.unwrap(), None);
 
     let row = find(stores, &gone.id).await;
     assert_eq!((row.status_reason.as_deref(), row.updated_at), (Some("first"), at(1)));

@@ -12,9 +12,9 @@ use crate::build::{agent, at, data, new_task, text};
 
 async fn agent_and_task(stores: &Stores, name: &str) -> (Agent, TaskId) {
     let agent = agent(name);
-    stores.agents.insert(&agent).await.unwrap();
+    stores.agents.insert(&agent, None).await.unwrap();
     let task = new_task(&agent);
-    stores.tasks.insert(&task).await.unwrap();
+    stores.tasks.insert(&task, None).await.unwrap();
     (agent, task.id)
 }
 

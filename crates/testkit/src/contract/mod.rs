@@ -9,15 +9,23 @@ pub mod agents;
 pub mod api_keys;
 pub mod authorizers;
 pub mod containment;
+pub mod departures;
 pub mod deployments;
 pub mod events;
+pub mod intents;
 pub mod message_filters;
 pub mod message_pages;
 pub mod messages;
+pub mod named_keys;
+pub mod owners;
 pub mod probe;
+pub mod registration_tokens;
 pub mod relationships;
+pub mod rollout;
+pub mod settlements;
 pub mod streams;
 pub mod task_changes;
+pub mod task_deletions;
 pub mod task_lists;
 pub mod tasks;
 pub mod transitions;
@@ -84,11 +92,92 @@ macro_rules! store_contract {
             api_keys {
                 the_first_candidate_is_stored_and_later_ones_get_it
                 each_agent_has_a_key_of_its_own
+                an_agents_key_is_its_newest_internal_one
                 ten_concurrent_calls_get_one_and_the_same_key
                 the_owner_of_a_key_is_found_by_its_digest
+                a_key_of_another_kind_has_no_owner_to_act_as
                 a_row_with_a_digest_is_not_found_by_its_sealed_text
                 a_row_without_a_digest_is_found_by_the_clear_secret
                 a_deleted_agents_key_opens_nothing
+                a_deleted_internal_key_opens_nothing
+                an_external_key_opens_its_own_live_agent_only
+            }
+            named_keys {
+                an_inserted_key_reads_back_equal_whatever_its_kind
+                a_key_is_found_by_the_name_its_agent_gave_it_in_its_kind
+                a_name_is_taken_within_its_agent_and_kind_only
+                a_known_digest_is_refused_whatever_its_agent_and_kind
+                a_key_of_an_absent_or_deleted_agent_is_dangling
+                of_concurrent_inserts_of_one_name_one_wins
+                a_key_made_while_its_agent_is_deleted_does_not_outlive_it
+                keys_are_listed_oldest_first_in_pages
+                a_list_of_keys_can_be_limited_to_a_kind
+                a_scope_limits_the_list_of_keys_and_its_pages
+                a_key_is_deleted_by_its_id_and_its_name_is_free_again
+            }
+            registration_tokens {
+                a_token_is_good_for_its_agent_until_it_expires
+                an_agent_may_have_several_tokens
+                a_new_token_drops_the_expired_ones_of_its_agent
+                a_token_of_an_absent_agent_is_dangling
+                a_deleted_agents_tokens_go_with_it_for_good
+                a_token_of_a_deleted_agent_is_good_for_nothing
+            }
+            intents {
+                an_opened_intent_reads_back_equal
+                a_resource_has_one_intent_and_the_next_is_shown_it
+                of_many_who_open_for_one_resource_one_does
+                only_a_registering_intent_is_abandoned
+                an_intent_is_closed_at_its_step_only
+                a_failed_attempt_is_counted_and_put_off
+                due_intents_are_claimed_oldest_first_and_come_back_later
+                nothing_is_claimed_where_nothing_is_asked_for
+                sixteen_claimers_get_different_intents
+                one_intent_is_claimed_by_its_resource_when_it_is_due
+                of_many_who_claim_one_intent_one_gets_it
+                intents_are_listed_oldest_first
+                the_backlog_counts_what_is_open_and_what_fails
+            }
+            settlements {
+                a_stored_agent_has_an_owner_and_its_intent_goes_on
+                a_stored_task_has_an_owner_and_a_parent
+                a_stored_key_has_an_owner_and_a_parent
+                a_candidate_settles_its_intent_only_when_it_is_stored
+                an_intent_can_go_on_to_a_late_registration
+                a_row_without_an_intent_has_no_owner
+                nothing_is_written_under_an_intent_that_was_given_up
+                nothing_is_written_under_an_intent_that_is_gone
+                an_intent_is_settled_once
+                a_lost_intent_leaves_the_dead_owner_of_the_name_alone
+                a_refused_agent_leaves_its_intent_registering
+                a_refused_task_leaves_its_intent_registering
+                a_refused_key_leaves_its_intent_registering
+                a_registration_settles_its_intent_only_when_it_revives
+                a_registration_of_an_absent_agent_settles_nothing
+                a_refused_rename_leaves_the_intent_registering_and_the_agent_deleted
+                a_build_that_revives_settles_its_intent
+                an_agent_whose_intent_is_lost_stays_deleted
+                a_revived_agent_belongs_to_whoever_revived_it
+                of_an_insert_and_an_abandonment_exactly_one_happens
+            }
+            departures {
+                a_deleted_agent_departs_after_its_keys
+                a_deleted_task_departs_with_its_owner_and_parent
+                a_deleted_key_departs_with_its_owner_and_parent
+                what_nobody_owns_departs_for_whoever_removes_it
+                without_a_departure_only_the_owner_is_forgotten
+                what_is_gone_departs_no_more
+                a_departure_takes_the_place_of_what_was_left_to_do
+                a_departure_outlives_the_work_on_what_it_replaced
+                keys_of_a_deleted_agent_outlive_the_work_on_what_they_replaced
+                of_concurrent_deletions_one_departs
+                keys_stored_while_their_agent_goes_depart_with_it_or_are_refused
+            }
+            owners {
+                an_owner_is_found_by_kind_and_selector
+                owners_are_paged_by_selector_in_byte_order
+                live_rows_without_an_owner_are_told_in_pages
+                tasks_and_keys_without_an_owner_are_told_by_kind
             }
             tasks {
                 a_new_task_reads_back_equal
@@ -114,8 +203,14 @@ macro_rules! store_contract {
                 parallel_merges_keep_each_others_keys
                 a_change_racing_with_a_transition_loses_neither
             }
+            task_deletions {
+                a_task_is_deleted_whatever_its_status
+                a_deletion_touches_nothing_but_status_reason_and_time
+                deleting_twice_or_an_absent_task_is_none
+            }
             task_lists {
                 a_list_can_be_limited_to_an_agent_by_id_and_by_name
+                a_list_can_be_limited_to_the_tasks_linked_to_an_agent
                 a_list_can_be_limited_to_a_status_and_never_shows_deleted_tasks
                 task_metadata_is_matched_by_containment
                 a_scope_limits_the_list_and_its_pages
@@ -226,8 +321,15 @@ mod tests {
             ("agent_lists", include_str!("agent_lists.rs")),
             ("deployments", include_str!("deployments.rs")),
             ("api_keys", include_str!("api_keys.rs")),
+            ("named_keys", include_str!("named_keys.rs")),
+            ("registration_tokens", include_str!("registration_tokens.rs")),
+            ("intents", include_str!("intents.rs")),
+            ("settlements", include_str!("settlements.rs")),
+            ("departures", include_str!("departures.rs")),
+            ("owners", include_str!("owners.rs")),
             ("tasks", include_str!("tasks.rs")),
             ("task_changes", include_str!("task_changes.rs")),
+            ("task_deletions", include_str!("task_deletions.rs")),
             ("task_lists", include_str!("task_lists.rs")),
             ("transitions", include_str!("transitions.rs")),
             ("messages", include_str!("messages.rs")),
@@ -252,6 +354,7 @@ mod tests {
         for (source, argument) in [
             (include_str!("relationships.rs"), "(store: &Store)"),
             (include_str!("authorizers.rs"), "(authorizer: &Arc<dyn Authorizer>)"),
+            (include_str!("rollout.rs"), "(rollout: &Arc<dyn RolloutStore>)"),
         ] {
             let start = source.find("@cases $setup;").unwrap();
             let block = &source[start..start + source[start..].find('}').unwrap()];

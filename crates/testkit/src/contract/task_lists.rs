@@ -13,8 +13,14 @@ use super::containment;
 use super::stored::{created, delete, stored_agent};
 use crate::build::{at, new_task, object};
 
-const EVERYTHING: TaskFilter =
-    TaskFilter { scope: Scope::All, agent_id: None, agent_name: None, status: None, task_metadata: None };
+const EVERYTHING: TaskFilter = TaskFilter {
+    scope: Scope::All,
+    linked_to: None,
+    agent_id: None,
+    agent_name: None,
+    status: None,
+    task_metadata: None,
+};
 
 fn page(limit: u32, page_number: u64) -> PageRequest {
     PageRequest { limit, page_number }
@@ -60,6 +66,35 @@ pub async fn a_list_can_be_limited_to_an_agent_by_id_and_by_name(stores: &Stores
     ] {
         assert_eq!(set(stores, &nothing).await, BTreeSet::new(), "{nothing:?}");
     }
+}
+
+/// What an agent may see is a limit of its own: whatever else is asked for, tasks of other agents stay hidden.
+pub async fn a_list_can_be_limited_to_the_tasks_linked_to_an_agent(stores: &Stores) {
+    let (one, other) = (stored_agent(stores, "one").await, stored_agent(stores, "other").await);
+    let (first, second) = (created(stores, new_task(&one)).await.id, created(stores, new_task(&one)).await.id);
+    let third = created(stores, new_task(&other)).await.id;
+    let dead = created(stores, new_task(&one)).await.id;
+    delete(stores, &dead).await;
+    let linked = |to: &AgentId| TaskFilter { linked_to: Some(to.clone()), ..EVERYTHING };
+
+    assert_eq!(set(stores, &linked(&one.id)).await, BTreeSet::from([first.clone(), second.clone()]));
+    assert_eq!(set(stores, &linked(&other.id)).await, BTreeSet::from([third.clone()]));
+    assert_eq!(set(stores, &linked(&AgentId::generate())).await, BTreeSet::new());
+    let scoped = TaskFilter { scope: only([&second, &third, &dead]), ..linked(&one.id) };
+    assert_eq!(set(stores, &scoped).await, BTreeSet::from([second.clone()]));
+    for foreign in [
+        TaskFilter { agent_id: Some(other.id.clone()), ..linked(&one.id) },
+        TaskFilter { agent_name: Some("other".into()), ..linked(&one.id) },
+        TaskFilter { status: Some(TaskStatus::Failed), ..linked(&one.id) },
+        TaskFilter { scope: only([]), ..linked(&one.id) },
+    ] {
+        assert_eq!(set(stores, &foreign).await, BTreeSet::new(), "{foreign:?}");
+    }
+    let same = TaskFilter { agent_id: Some(one.id.clone()), agent_name: Some("one".into()), ..linked(&one.id) };
+    assert_eq!(set(stores, &same).await, BTreeSet::from([first, second]));
+    let order = (TaskOrder::Id, Direction::Ascending);
+    let paged = stores.tasks.list(&linked(&one.id), order.0, order.1, page(1, 2)).await.unwrap();
+    assert_eq!(paged.len(), 1, "pages are full");
 }
 
 pub async fn a_list_can_be_limited_to_a_status_and_never_shows_deleted_tasks(stores: &Stores) {
@@ -124,6 +159,7 @@ pub async fn filters_combine(stores: &Stores) {
 
     let asked = TaskFilter {
         scope: only([&wanted, &untagged, &elsewhere, &finished]),
+        linked_to: Some(one.id.clone()),
         agent_id: Some(one.id),
         agent_name: Some("one".into()),
         status: Some(TaskStatus::Running),

@@ -13,8 +13,14 @@ use serde_json::json;
 use super::stored::{created, delete, find, stored_agent};
 use crate::build::{at, named_task, new_task, object};
 
-const EVERYTHING: TaskFilter =
-    TaskFilter { scope: Scope::All, agent_id: None, agent_name: None, status: None, task_metadata: None };
+const EVERYTHING: TaskFilter = TaskFilter {
+    scope: Scope::All,
+    linked_to: None,
+    agent_id: None,
+    agent_name: None,
+    status: None,
+    task_metadata: None,
+};
 
 pub async fn a_new_task_reads_back_equal(stores: &Stores) {
     let agent = stored_agent(stores, "worker").await;
@@ -53,7 +59,7 @@ pub async fn a_task_of_an_absent_agent_is_dangling_and_leaves_nothing(stores: &S
     let worker = stored_agent(stores, "worker").await;
     let orphan = NewTask { agent_id: AgentId::generate(), ..named_task(&worker, "wanted") };
 
-    let refused = stores.tasks.insert(&orphan).await;
+    let refused = stores.tasks.insert(&orphan, None).await;
 
     assert!(matches!(refused, Err(StoreError::Dangling { .. })), "{refused:?}");
     assert_eq!(stores.tasks.find(&orphan.id).await.unwrap(), None);
@@ -68,7 +74,7 @@ pub async fn a_dangling_insert_leaves_the_dead_owner_of_the_name_alone(stores: &
     let dead = delete(stores, &dead.id).await;
     let orphan = NewTask { agent_id: AgentId::generate(), ..named_task(&worker, "wanted") };
 
-    let refused = stores.tasks.insert(&orphan).await;
+    let refused = stores.tasks.insert(&orphan, None).await;
 
     assert!(matches!(refused, Err(StoreError::Dangling { .. })), "{refused:?}");
     assert_eq!(find(stores, &dead.id).await, dead);
@@ -86,7 +92,7 @@ pub async fn a_live_name_is_taken_whatever_the_agent_and_status(stores: &Stores)
         }
         for agent in [&worker, &other] {
             let late = NewTask { params: Some(object(json!({"late": 1}))), ..named_task(agent, name) };
-            assert_eq!(stores.tasks.insert(&late).await.unwrap(), TaskInsert::NameTaken(first.clone()));
+            assert_eq!(stores.tasks.insert(&late, None).await.unwrap(), TaskInsert::NameTaken(first.clone()));
             assert_eq!(stores.tasks.find(&late.id).await.unwrap(), None);
             assert!(!stores.tasks.is_linked(&late.id, &agent.id).await.unwrap());
         }
@@ -128,7 +134,7 @@ pub async fn of_concurrent_inserts_of_one_name_one_creates_and_all_get_it(stores
     for name in ["free", "reused"] {
         let inserts = (0..10).map(|_| {
             let (stores, new) = (stores.clone(), named_task(&worker, name));
-            tokio::spawn(async move { stores.tasks.insert(&new).await.unwrap() })
+            tokio::spawn(async move { stores.tasks.insert(&new, None).await.unwrap() })
         });
 
         let outcomes: Vec<TaskInsert> =
@@ -190,7 +196,7 @@ pub async fn agents_of_answers_for_many_tasks_at_once_deleted_agents_included(st
     let first = created(stores, new_task(&one)).await;
     let second = created(stores, new_task(&gone)).await;
     let third = created(stores, new_task(&one)).await;
-    stores.agents.delete(&gone.id, "gone", at(1)).await.unwrap();
+    stores.agents.delete(&gone.id, "gone", at(1), None).await.unwrap();
     let gone = stores.agents.find(&gone.id).await.unwrap().unwrap();
     let asked = [third.id.clone(), TaskId::generate(), first.id.clone(), second.id.clone()];
 

@@ -84,7 +84,7 @@ pub async fn a_transition_touches_nothing_but_status_reason_and_time(stores: &St
     let mut new = named_task(&agent, "keeps");
     new.params = Some(object(json!({"p": 1})));
     new.task_metadata = Some(object(json!({"m": 1})));
-    stores.tasks.insert(&new).await.unwrap();
+    stores.tasks.insert(&new, None).await.unwrap();
     let before = find(stores, &new.id).await;
 
     // A task goes through a whole life.

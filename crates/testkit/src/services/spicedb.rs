@@ -1,4 +1,10 @@
 //! SpiceDB: one server for all tests, an empty SpiceDB in it per test, and servers of one's own for tests that stop it.
+//!
+//! A write that was acknowledged is in every later read that asks for its token or for the newest state, also when many
+//! write at once. SpiceDB's store in memory does not keep that by itself: up to version 1.54 at least, reads may miss a
+//! write that met another one (authzed/spicedb#3212), so the launcher passes on one write at a time. A server named by
+//! [`ENDPOINT_VARIABLE`], or in a container, has to be without that defect, or tests of writers at the same time fail
+//! now and then.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod fake_agent;
+mod memory;
 mod processes;
 mod services;

@@ -1,11 +1,15 @@
 //! From the configuration to the parts.
 
+mod authorization;
+
+pub(crate) use authorization::authenticator;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentex::domain::ports::SystemClock;
 use agentex::inprocess::InProcessOptions;
-use agentex::{Agentex, Builder};
+use agentex::{Agentex, BuildError, Builder, Tools, ToolsUse};
 
 use crate::config::{Config, Store};
 
@@ -13,6 +17,7 @@ use crate::config::{Config, Store};
 pub(crate) fn builder(config: &Config) -> anyhow::Result<Builder> {
     let mut builder = store(config)?
         .migrate_on_start(config.migrate_on_start)
+        .authorization(authorization::authorization(config)?)
         .api_key_pepper(config.api_key_pepper.clone())
         .settings(config.settings.clone())
         .http(config.http.clone())
@@ -28,6 +33,18 @@ pub(crate) fn builder(config: &Config) -> anyhow::Result<Builder> {
         idle_ttl: Duration::from_secs(config.streams.ttl_seconds),
         clock: Arc::new(SystemClock),
     }))
+}
+
+/// What the server would work with, for commands. `alone`: in place of a server on an embedded store.
+pub(crate) async fn tools(config: &Config, alone: bool) -> anyhow::Result<Tools> {
+    let tools_use = if alone { ToolsUse::Alone } else { ToolsUse::Beside };
+    builder(config)?.open_tools(tools_use).await.map_err(|error| match error {
+        BuildError::InUse { .. } => anyhow::Error::from(error).context("stop the server first"),
+        BuildError::NoDatabase { .. } | BuildError::Outdated { .. } => {
+            anyhow::Error::from(error).context("run agentex migrate first")
+        }
+        error => error.into(),
+    })
 }
 
 fn store(config: &Config) -> anyhow::Result<Builder> {

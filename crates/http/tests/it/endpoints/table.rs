@@ -1,0 +1,329 @@
+//! The table: what each operation asks before it does anything.
+
+use agentex_authz::Operation::{self, Cancel, Delete, Execute, Read, Update};
+use agentex_authz::ResourceKind;
+
+use self::Ask::{Creates, Explains, Lists, Looks, Needs};
+use self::Thing::{Agent, Key, NewAgent, Task};
+use self::Unseen::{Claimed, Empty, Id, KeyGone, Name, NoAgent, Taken};
+
+/// One operation of the API, or one of several things it can be asked to do.
+pub(crate) struct Row {
+    pub(crate) method: &'static str,
+    /// As in the API document. The parameters stand for parts of an [`Address`](super::Address).
+    pub(crate) path: String,
+    /// Which of several, where what is asked depends on the request.
+    pub(crate) case: &'static str,
+    pub(crate) policy: &'static str,
+    /// With the parts of an address in braces.
+    pub(crate) query: &'static str,
+    /// JSON, in which `"{part}"` stands for a part of an address.
+    pub(crate) body: Option<&'static str>,
+    /// The calls of the authorizer, in order, and what each asks at once.
+    pub(crate) asks: Vec<Vec<Ask>>,
+    /// The answer when everything is allowed.
+    pub(crate) allowed: u16,
+}
+
+/// One thing an operation asks.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Ask {
+    /// It takes this; one who may not even read is told that it is not there.
+    Needs(Operation, Thing, Unseen),
+    /// It takes `create` on the kind.
+    Creates(ResourceKind),
+    /// Only what this says is answered.
+    Lists(ResourceKind),
+    /// Part of the answer depends on it.
+    Looks(Operation, Thing),
+    /// It asks how a decision comes about.
+    Explains(Operation, Thing),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Thing {
+    Agent,
+    /// The agent that the request itself makes.
+    NewAgent,
+    Task,
+    Key,
+}
+
+/// What one is told who may not see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unseen {
+    /// 404, with the id that was sent.
+    Id(&'static str),
+    /// 404, with the name that was sent.
+    Name(&'static str),
+    /// The same where a free name would be taken. Names are unique, so who may create learns which are taken.
+    Claimed(&'static str),
+    /// 409, for the same reason.
+    Taken,
+    /// 404, whether agent or key is missing.
+    KeyGone,
+    /// 404 in the shape of the routes for outsiders.
+    NoAgent,
+    /// 200 and an empty list.
+    Empty,
+}
+
+const NEW_MESSAGE: &str = r#"{"task_id":"{task_id}","content":{"type":"text","author":"user","content":"hi"}}"#;
+
+fn row(method: &'static str, path: &str, asks: Vec<Vec<Ask>>) -> Row {
+    Row {
+        method,
+        path: path.to_owned(),
+        case: "",
+        policy: "principal",
+        query: "",
+        body: None,
+        asks,
+        allowed: 200,
+    }
+}
+
+impl Row {
+    fn case(self, case: &'static str) -> Self {
+        Self { case, ..self }
+    }
+
+    fn query(self, query: &'static str) -> Self {
+        Self { query, ..self }
+    }
+
+    fn body(self, body: &'static str) -> Self {
+        Self { body: Some(body), ..self }
+    }
+
+    fn policy(self, policy: &'static str) -> Self {
+        Self { policy, ..self }
+    }
+
+    fn answering(self, allowed: u16) -> Self {
+        Self { allowed, ..self }
+    }
+
+    /// What it takes, in order.
+    pub(crate) fn needs(&self) -> impl Iterator<Item = (Operation, Thing, Unseen)> {
+        self.asks.iter().flatten().filter_map(|ask| match ask {
+            Needs(operation, thing, unseen) => Some((*operation, *thing, *unseen)),
+            _ => None,
+        })
+    }
+
+    /// The operation as it is written in requests.
+    pub(crate) fn title(&self) -> String {
+        let case = if self.case.is_empty() { String::new() } else { format!(" ({})", self.case) };
+        format!("{} {}{case}", self.method, self.path)
+    }
+}
+
+/// Every row, in the order of the documentation.
+pub(crate) fn table() -> Vec<Row> {
+    [agents(), calls("/agents/{agent_id}/rpc", Id("agent_id")), calls("/agents/name/{agent_name}/rpc", Name("agent_name"))]
+        .into_iter()
+        .chain([forwarding(), tasks(), messages(), keys(), administration()])
+        .flatten()
+        .collect()
+}
+
+fn agents() -> Vec<Row> {
+    let registration = "registration";
+    let (register, build) = ("/agents/register", "/agents/register-build");
+    let mut rows = vec![
+        row("POST", register, vec![vec![Creates(ResourceKind::Agent)]])
+            .case("a new name, as a principal")
+            .policy(registration)
+            .body(r#"{"name":"{fresh}","description":"d","acp_url":"http://agent.test:1","acp_type":"sync"}"#),
+        row("POST", register, vec![vec![Needs(Update, Agent, Claimed("agent_name"))]])
+            .case("an existing name, as a principal")
+            .policy(registration)
+            .body(r#"{"name":"{agent_name}","description":"d","acp_url":"http://agent.test:1","acp_type":"sync"}"#),
+        row("POST", register, vec![vec![Needs(Update, Agent, Id("agent_id"))]])
+            .case("an id, as a principal")
+            .policy(registration)
+            .body(
+                r#"{"agent_id":"{agent_id}","name":"{agent_name}","description":"d","acp_url":"http://agent.test:1",
+                    "acp_type":"sync"}"#,
+            ),
+        row("POST", build, vec![vec![Creates(ResourceKind::Agent)], vec![Looks(Update, NewAgent)]])
+            .case("a new name")
+            .body(r#"{"name":"{fresh}","description":"d"}"#),
+        row(
+            "POST",
+            build,
+            vec![vec![Creates(ResourceKind::Agent)], vec![Needs(Read, Agent, Taken)], vec![Looks(Update, Agent)]],
+        )
+        .case("an existing name")
+        .body(r#"{"name":"{agent_name}","description":"d"}"#),
+        row("GET", "/agents", vec![vec![Lists(ResourceKind::Agent)]]),
+        row("GET", "/agents", vec![vec![Needs(Read, Task, Empty)], vec![Lists(ResourceKind::Agent)]])
+            .case("of a task")
+            .query("task_id={task_id}"),
+    ];
+    for (path, unseen) in [("/agents/{agent_id}", Id("agent_id")), ("/agents/name/{agent_name}", Name("agent_name"))] {
+        rows.push(row("GET", path, vec![vec![Needs(Read, Agent, unseen)]]));
+        rows.push(row("DELETE", path, vec![vec![Needs(Delete, Agent, unseen)]]));
+    }
+    rows
+}
+
+/// Calls of agents. Agent and task are asked about at once.
+fn calls(path: &str, unseen: Unseen) -> Vec<Row> {
+    let agent = Needs(Execute, Agent, unseen);
+    let on = |operation, unseen| vec![vec![agent, Needs(operation, Task, unseen)]];
+    let new = || vec![vec![agent, Creates(ResourceKind::Task)]];
+    let (id, name) = (Id("task_id"), Name("task_name"));
+    let rpc = |case, asks, body| row("POST", path, asks).case(case).body(body);
+    vec![
+        rpc("task/create", new(), r#"{"method":"task/create","params":{}}"#),
+        rpc("task/create, a new name", new(), r#"{"method":"task/create","params":{"name":"{fresh}"}}"#),
+        rpc(
+            "task/create, an existing name",
+            on(Update, Claimed("task_name")),
+            r#"{"method":"task/create","params":{"name":"{task_name}"}}"#,
+        ),
+        rpc(
+            "message/send",
+            new(),
+            r#"{"method":"message/send","params":{"content":{"type":"text","author":"user","content":"hi"}}}"#,
+        ),
+        rpc(
+            "message/send, a new name",
+            new(),
+            r#"{"method":"message/send","params":{"task_name":"{fresh}","content":
+                {"type":"text","author":"user","content":"hi"}}}"#,
+        ),
+        rpc(
+            "message/send, task_id",
+            on(Update, id),
+            r#"{"method":"message/send","params":{"task_id":"{task_id}","content":
+                {"type":"text","author":"user","content":"hi"}}}"#,
+        ),
+        rpc(
+            "message/send, an existing name",
+            on(Update, Claimed("task_name")),
+            r#"{"method":"message/send","params":{"task_name":"{task_name}","content":
+                {"type":"text","author":"user","content":"hi"}}}"#,
+        ),
+        rpc(
+            "message/send streamed, task_id",
+            on(Update, id),
+            r#"{"method":"message/send","params":{"task_id":"{task_id}","stream":true,"content":
+                {"type":"text","author":"user","content":"hi"}}}"#,
+        ),
+        rpc("event/send, task_id", on(Update, id), r#"{"method":"event/send","params":{"task_id":"{task_id}"}}"#),
+        rpc("event/send, task_name", on(Update, name), r#"{"method":"event/send","params":{"task_name":"{task_name}"}}"#),
+        rpc("task/cancel, task_id", on(Cancel, id), r#"{"method":"task/cancel","params":{"task_id":"{task_id}"}}"#),
+        rpc(
+            "task/cancel, task_name",
+            on(Cancel, name),
+            r#"{"method":"task/cancel","params":{"task_name":"{task_name}"}}"#,
+        ),
+        rpc(
+            "task/interrupt, task_id",
+            on(Update, id),
+            r#"{"method":"task/interrupt","params":{"task_id":"{task_id}"}}"#,
+        ),
+        rpc(
+            "task/interrupt, task_name",
+            on(Update, name),
+            r#"{"method":"task/interrupt","params":{"task_name":"{task_name}"}}"#,
+        ),
+    ]
+}
+
+fn forwarding() -> Vec<Row> {
+    let asks = || vec![vec![Needs(Execute, Agent, NoAgent)]];
+    let forward = |method| {
+        row(method, "/agents/forward/name/{agent_name}/{path}", asks()).case("as a principal").policy("ingress")
+    };
+    vec![forward("GET"), forward("POST")]
+}
+
+fn tasks() -> Vec<Row> {
+    let mut rows = vec![
+        row("GET", "/tasks", vec![vec![Lists(ResourceKind::Task)]]),
+        row("GET", "/tasks", vec![vec![Lists(ResourceKind::Task)], vec![Lists(ResourceKind::Agent)]])
+            .case("with agents")
+            .query("relationships=agents"),
+    ];
+    for (path, unseen) in [("/tasks/{task_id}", Id("task_id")), ("/tasks/name/{task_name}", Name("task_name"))] {
+        let on = |operation| vec![vec![Needs(operation, Task, unseen)]];
+        rows.push(row("GET", path, on(Read)));
+        rows.push(
+            row("GET", path, vec![vec![Needs(Read, Task, unseen)], vec![Lists(ResourceKind::Agent)]])
+                .case("with agents")
+                .query("relationships=agents"),
+        );
+        rows.push(row("PUT", path, on(Update)).body(r#"{"task_metadata":{"k":"v"}}"#));
+        rows.push(row("DELETE", path, on(Delete)));
+        rows.push(row("GET", &format!("{path}/stream"), on(Read)));
+    }
+    let id = Id("task_id");
+    for ending in ["complete", "fail", "terminate", "timeout", "interrupt"] {
+        let path = format!("/tasks/{{task_id}}/{ending}");
+        rows.push(row("POST", &path, vec![vec![Needs(Update, Task, id)]]).body("{}"));
+    }
+    rows.push(row("POST", "/tasks/{task_id}/cancel", vec![vec![Needs(Cancel, Task, id)]]).body("{}"));
+    let query = row("GET", "/tasks/{task_id}/query/{query_name}", vec![vec![Needs(Read, Task, id)]]);
+    rows.push(query.answering(503));
+    rows
+}
+
+fn messages() -> Vec<Row> {
+    let on = |operation| vec![vec![Needs(operation, Task, Id("task_id"))]];
+    vec![
+        row("POST", "/messages", on(Update)).body(NEW_MESSAGE),
+        row("GET", "/messages", on(Read)).query("task_id={task_id}"),
+        row("GET", "/messages/paginated", on(Read)).query("task_id={task_id}"),
+        row("POST", "/messages/batch", on(Update)).body(
+            r#"{"task_id":"{task_id}","contents":[{"type":"text","author":"user","content":"hi"}]}"#,
+        ),
+        row("PUT", "/messages/batch", on(Update)).body(
+            r#"{"task_id":"{task_id}","updates":{"{message_id}":{"type":"text","author":"user","content":"hi"}}}"#,
+        ),
+        row("GET", "/messages/{message_id}", vec![vec![Needs(Read, Task, Id("message_id"))]]),
+        row("PUT", "/messages/{message_id}", on(Update)).body(NEW_MESSAGE),
+    ]
+}
+
+fn keys() -> Vec<Row> {
+    let kind = ResourceKind::ApiKey;
+    let (id, name) = (Id("agent_id"), Name("agent_name"));
+    let named = |operation| vec![vec![Needs(Read, Agent, KeyGone), Needs(operation, Key, KeyGone)]];
+    let mut rows = vec![
+        row("POST", "/agent_api_keys", vec![vec![Needs(Update, Agent, id)]])
+            .case("agent_id")
+            .body(r#"{"agent_id":"{agent_id}","name":"{fresh}"}"#),
+        row("POST", "/agent_api_keys", vec![vec![Needs(Update, Agent, name)]])
+            .case("agent_name")
+            .body(r#"{"agent_name":"{agent_name}","name":"{fresh}"}"#),
+        row("POST", "/agent_api_keys/webhook-trigger", vec![vec![Needs(Update, Agent, name)]])
+            .body(r#"{"agent_name":"{agent_name}","name":"acme/{fresh}","forward_path":"p"}"#),
+    ];
+    for (case, query) in [("agent_id", "agent_id={agent_id}"), ("agent_name", "agent_name={agent_name}")] {
+        rows.push(
+            row("GET", "/agent_api_keys", vec![vec![Needs(Read, Agent, Empty)], vec![Lists(kind)]])
+                .case(case)
+                .query(query),
+        );
+        rows.push(row("GET", "/agent_api_keys/name/{name}", named(Read)).case(case).query(query));
+        rows.push(row("DELETE", "/agent_api_keys/name/{name}", named(Delete)).case(case).query(query));
+    }
+    rows.push(row("GET", "/agent_api_keys/{id}", vec![vec![Needs(Read, Key, KeyGone)]]));
+    rows.push(row("DELETE", "/agent_api_keys/{id}", vec![vec![Needs(Delete, Key, KeyGone)]]));
+    rows
+}
+
+fn administration() -> Vec<Row> {
+    let explain = |operation| {
+        let asks = vec![vec![Needs(operation, Task, Id("task_id"))], vec![Explains(Update, Task)]];
+        row("GET", "/authz/explain", asks)
+    };
+    vec![
+        explain(Read).case("oneself").query("resource=task:{task_id}&operation=update"),
+        explain(Delete).case("somebody else").query("resource=task:{task_id}&operation=update&user_id=bob"),
+    ]
+}

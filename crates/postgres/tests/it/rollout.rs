@@ -1,0 +1,6 @@
+use crate::database::migrated;
+
+agentex_testkit::rollout_contract!({
+    let database = migrated().await;
+    (database.store.rollout(), database)
+});

@@ -1,0 +1,6 @@
+use crate::Fixture;
+
+agentex_testkit::rollout_contract!({
+    let fixture = Fixture::new().await;
+    (fixture.store.rollout(), fixture)
+});

@@ -1,0 +1,257 @@
+//! Ends the process, or what it is doing, at a chosen call between the product and what is outside of it.
+//!
+//! Rows and edges only change in calls of ports. Whoever stops before and after each of them, one after the other, has
+//! stopped everywhere where a crash can make a difference; what a crash in the middle of a call leaves is the business of
+//! the store and of the permission service.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use agentex_authz::{
+    Authorizer, AuthzError, Check, Decision, Operation, Principal, ResourceKind, ResourceRef, Scope,
+};
+use agentex_domain::ports::{Backlog, IntentRepository, Opened, StoreError};
+use agentex_domain::{Intent, IntentId, IntentStep, Timestamp};
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+/// What happens at the chosen point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trip {
+    /// The process is gone at once, as after `kill -9`; the point is named on standard error.
+    Die,
+    /// The call never returns: the test can drop whoever makes it.
+    Hang,
+}
+
+/// Counts the points that calls pass, two for each call: before it and after it returned. Clones count together.
+///
+/// Nothing is counted, and nothing happens, until it is armed. Calls with which a relay looks for work are not counted.
+#[derive(Clone)]
+pub struct Tripwire {
+    trip: Trip,
+    state: Arc<Mutex<State>>,
+    tripped: watch::Sender<Option<String>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The point to stop at, counted from 0 since it was armed.
+    at: Option<usize>,
+    passed: Vec<String>,
+}
+
+impl Tripwire {
+    /// One that is not armed.
+    #[must_use]
+    pub fn new(trip: Trip) -> Self {
+        Self { trip, state: Arc::default(), tripped: watch::Sender::new(None) }
+    }
+
+    /// Stops at the point with this number, counted from 0 and from now.
+    pub fn arm(&self, at: usize) {
+        *self.state() = State { at: Some(at), passed: Vec::new() };
+        self.tripped.send_replace(None);
+    }
+
+    /// Lets everything pass again. What hangs stays so.
+    pub fn disarm(&self) {
+        self.state().at = None;
+    }
+
+    /// The points passed since it was armed, in order.
+    #[must_use]
+    pub fn passed(&self) -> Vec<String> {
+        self.state().passed.clone()
+    }
+
+    /// Waits until a call hangs at the chosen point, and says which.
+    pub async fn tripped(&self) -> String {
+        let mut tripped = self.tripped.subscribe();
+        // The sender lives as long as this value.
+        match tripped.wait_for(Option::is_some).await {
+            Ok(point) => point.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Puts the wire in front of an authorizer.
+    #[must_use]
+    pub fn authorizer(&self, inner: Arc<dyn Authorizer>) -> Arc<dyn Authorizer> {
+        Arc::new(TrippedAuthorizer { inner, wire: self.clone() })
+    }
+
+    /// Puts the wire in front of the store of intents.
+    #[must_use]
+    pub fn intents(&self, inner: Arc<dyn IntentRepository>) -> Arc<dyn IntentRepository> {
+        Arc::new(TrippedIntents { inner, wire: self.clone() })
+    }
+
+    async fn around<T>(&self, call: String, future: impl Future<Output = T>) -> T {
+        self.point(format!("before {call}")).await;
+        let answer = future.await;
+        self.point(format!("after {call}")).await;
+        answer
+    }
+
+    async fn point(&self, name: String) {
+        let chosen = {
+            let mut state = self.state();
+            let Some(at) = state.at else { return };
+            state.passed.push(name.clone());
+            state.passed.len() == at + 1
+        };
+        if !chosen {
+            return;
+        }
+        if self.trip == Trip::Die {
+            eprintln!("died {name}");
+            // No unwinding, no destructors, and unlike an abort no core file.
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        }
+        self.tripped.send_replace(Some(name));
+        std::future::pending().await
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+}
+
+struct TrippedAuthorizer {
+    inner: Arc<dyn Authorizer>,
+    wire: Tripwire,
+}
+
+#[async_trait]
+impl Authorizer for TrippedAuthorizer {
+    async fn check(
+        &self,
+        principal: &Principal,
+        operation: Operation,
+        resource: &ResourceRef,
+    ) -> Result<Decision, AuthzError> {
+        let call = format!("check {operation} {}", resource.kind);
+        self.wire.around(call, self.inner.check(principal, operation, resource)).await
+    }
+
+    async fn check_many(&self, principal: &Principal, checks: &[Check]) -> Result<Vec<Decision>, AuthzError> {
+        self.wire.around("check_many".to_owned(), self.inner.check_many(principal, checks)).await
+    }
+
+    async fn list_resources(
+        &self,
+        principal: &Principal,
+        kind: ResourceKind,
+        operation: Operation,
+    ) -> Result<Scope, AuthzError> {
+        self.wire.around(format!("list {kind}"), self.inner.list_resources(principal, kind, operation)).await
+    }
+
+    async fn register(
+        &self,
+        owner: &Principal,
+        resource: &ResourceRef,
+        parent: Option<ResourceRef>,
+    ) -> Result<(), AuthzError> {
+        self.wire.around(format!("register {}", resource.kind), self.inner.register(owner, resource, parent)).await
+    }
+
+    async fn deregister(&self, principal: &Principal, resource: &ResourceRef) -> Result<(), AuthzError> {
+        self.wire.around(format!("deregister {}", resource.kind), self.inner.deregister(principal, resource)).await
+    }
+
+    async fn grant(
+        &self,
+        principal: &Principal,
+        operation: Operation,
+        resource: &ResourceRef,
+    ) -> Result<(), AuthzError> {
+        self.wire.around(format!("grant {}", resource.kind), self.inner.grant(principal, operation, resource)).await
+    }
+
+    async fn revoke(
+        &self,
+        principal: &Principal,
+        operation: Operation,
+        resource: &ResourceRef,
+    ) -> Result<(), AuthzError> {
+        self.wire.around(format!("revoke {}", resource.kind), self.inner.revoke(principal, operation, resource)).await
+    }
+}
+
+struct TrippedIntents {
+    inner: Arc<dyn IntentRepository>,
+    wire: Tripwire,
+}
+
+#[async_trait]
+impl IntentRepository for TrippedIntents {
+    async fn open(&self, intent: &Intent) -> Result<Opened, StoreError> {
+        self.wire.around(format!("opening the intent of {}", intent.resource.kind), self.inner.open(intent)).await
+    }
+
+    async fn abandon(&self, id: &IntentId, due_at: Timestamp) -> Result<bool, StoreError> {
+        self.wire.around("abandoning an intent".to_owned(), self.inner.abandon(id, due_at)).await
+    }
+
+    async fn close(&self, id: &IntentId, step: IntentStep, now: Timestamp) -> Result<bool, StoreError> {
+        self.wire.around(format!("closing while {}", step.as_str()), self.inner.close(id, step, now)).await
+    }
+
+    async fn failed(&self, id: &IntentId, error: &str, due_at: Timestamp) -> Result<(), StoreError> {
+        self.wire.around("noting a failure".to_owned(), self.inner.failed(id, error, due_at)).await
+    }
+
+    async fn claim(&self, now: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Intent>, StoreError> {
+        self.inner.claim(now, until, limit).await
+    }
+
+    async fn claim_one(
+        &self,
+        resource: &ResourceRef,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<Intent>, StoreError> {
+        self.wire.around("claiming one intent".to_owned(), self.inner.claim_one(resource, now, until)).await
+    }
+
+    async fn list(&self, limit: u32) -> Result<Vec<Intent>, StoreError> {
+        self.inner.list(limit).await
+    }
+
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        self.inner.backlog().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agentex_authz::AllowAll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_hangs_at_the_chosen_point_and_at_no_other() {
+        let wire = Tripwire::new(Trip::Hang);
+        let authorizer = wire.authorizer(Arc::new(AllowAll));
+        let task = ResourceRef::task("t");
+        let nobody = Principal::anonymous();
+        authorizer.deregister(&nobody, &task).await.unwrap();
+
+        wire.arm(3);
+        authorizer.deregister(&nobody, &task).await.unwrap();
+        let hanging = tokio::select! {
+            _ = authorizer.revoke(&nobody, Operation::Delete, &task) => panic!("it returned"),
+            point = wire.tripped() => point,
+        };
+
+        assert_eq!(hanging, "after revoke task");
+        assert_eq!(
+            wire.passed(),
+            ["before deregister task", "after deregister task", "before revoke task", "after revoke task"]
+        );
+        wire.disarm();
+        authorizer.revoke(&nobody, Operation::Delete, &task).await.unwrap();
+    }
+}
