@@ -21,7 +21,7 @@ ci:
 # Format and lint.
 lint:
     cargo fmt --all
-    cargo clippy --workspace --all-targets -- -D warnings
+    cargo clippy --workspace --all-targets --features agentex-server/full -- -D warnings
 
 # Write the generated OpenAPI document anew.
 openapi:
@@ -30,6 +30,10 @@ openapi:
 # Measure the hot paths and print one table.
 bench *args:
     scripts/bench {{args}}
+
+# Crash it many times and count rows without edges and edges without rows.
+crash *args:
+    scripts/crash {{args}}
 
 # Check licences, sources and duplicate bans of the dependencies.
 deny:

@@ -1,11 +1,13 @@
 //! The main job with unmodified agents and clients of the public SDK, the same on every preset.
 
+mod authorization;
+
 use std::time::Duration;
 
 use agentex_testkit::http_client::HttpClient;
 use serde_json::{Value, json};
 
-use crate::support::{Deployment, Sdk, SdkAgent, sdk_client};
+use crate::support::{Deployment, Sdk, SdkAgent, User};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sdk_programs_do_the_main_job_on_the_embedded_preset() {
@@ -30,8 +32,9 @@ async fn sdk_programs_of_the_oldest_release_do_the_main_job() {
     let deployment = Deployment::embedded().await;
     let agent = SdkAgent::start(Sdk::Oldest, "sync_agent.py", "oldest-sync", &deployment).await;
 
-    streamed_turn(Sdk::Oldest, &deployment, &agent).await;
-    every_method(Sdk::Oldest, &deployment, &agent).await;
+    let user = User::nobody(Sdk::Oldest, &deployment);
+    streamed_turn(&user, &agent).await;
+    every_method(&user, &agent).await;
 }
 
 async fn main_job(deployment: &Deployment) {
@@ -40,15 +43,16 @@ async fn main_job(deployment: &Deployment) {
         SdkAgent::start(Sdk::Newest, "async_agent.py", "sdk-async", deployment),
     );
 
-    streamed_turn(Sdk::Newest, deployment, &sync).await;
-    whole_turns(deployment, &sync).await;
-    failing_turn(deployment, &sync).await;
-    answered_event(deployment, &answering_later).await;
+    let user = User::nobody(Sdk::Newest, deployment);
+    streamed_turn(&user, &sync).await;
+    whole_turns(&user, &sync).await;
+    failing_turn(&user, &sync).await;
+    answered_event(&user, &answering_later).await;
     if deployment.redis.is_some() {
         watched_event(deployment, &answering_later).await;
     }
-    every_method(Sdk::Newest, deployment, &sync).await;
-    every_method(Sdk::Newest, deployment, &answering_later).await;
+    every_method(&user, &sync).await;
+    every_method(&user, &answering_later).await;
 }
 
 fn types(updates: &Value) -> Vec<&str> {
@@ -65,11 +69,9 @@ fn texts(messages: &Value) -> Vec<(&str, &str)> {
         .collect()
 }
 
-/// A caller creates a task, sends a message, watches the reply come piece by piece, and reads it back.
-async fn streamed_turn(sdk: Sdk, deployment: &Deployment, agent: &SdkAgent) {
-    let answer =
-        sdk_client(sdk, &deployment.url(), "sync-turn", &["--agent", agent.name, "--text", "stream 5", "--stream"])
-            .await;
+/// A caller creates a task, sends a message, watches the reply come piece by piece, and reads it back. Gives the task's id.
+async fn streamed_turn(user: &User, agent: &SdkAgent) -> String {
+    let answer = user.sdk("sync-turn", &["--agent", agent.name, "--text", "stream 5", "--stream"]).await;
 
     let updates: Vec<Value> =
         answer["updates"].as_array().unwrap().iter().map(|update| update["result"].clone()).collect();
@@ -82,13 +84,11 @@ async fn streamed_turn(sdk: Sdk, deployment: &Deployment, agent: &SdkAgent) {
         "{answer:#}"
     );
     assert_eq!(answer["messages"][0]["streaming_status"], "DONE");
+    answer["task"]["id"].as_str().unwrap().to_owned()
 }
 
-async fn whole_turns(deployment: &Deployment, agent: &SdkAgent) {
-    let turn = |text| {
-        let url = deployment.url();
-        async move { sdk_client(Sdk::Newest, &url, "sync-turn", &["--agent", agent.name, "--text", text]).await }
-    };
+async fn whole_turns(user: &User, agent: &SdkAgent) {
+    let turn = async |text| user.sdk("sync-turn", &["--agent", agent.name, "--text", text]).await;
 
     let (echo, list, reasoning, nothing) =
         tokio::join!(turn("hello"), turn("list"), turn("reasoning"), turn("nothing"));
@@ -101,26 +101,20 @@ async fn whole_turns(deployment: &Deployment, agent: &SdkAgent) {
 }
 
 /// What came before the agent failed is kept, and the task says that it failed.
-async fn failing_turn(deployment: &Deployment, agent: &SdkAgent) {
-    let answer = sdk_client(
-        Sdk::Newest,
-        &deployment.url(),
-        "sync-turn",
-        &["--agent", agent.name, "--text", "fail after 2", "--stream"],
-    )
-    .await;
+async fn failing_turn(user: &User, agent: &SdkAgent) {
+    let answer = user.sdk("sync-turn", &["--agent", agent.name, "--text", "fail after 2", "--stream"]).await;
 
     let last = answer["updates"].as_array().unwrap().last().unwrap();
     assert_eq!(last["error"]["code"], -32603, "{answer:#}");
     assert_eq!(texts(&answer["messages"]), [("user", "fail after 2"), ("agent", "word0 word1 ")]);
     let id = answer["task"]["id"].as_str().unwrap();
-    let task = HttpClient::new(deployment.url()).get(&format!("/tasks/{id}")).await;
+    let task = user.http().get(&format!("/tasks/{id}")).await;
     assert_eq!(task.json()["status"], "FAILED");
 }
 
-/// An agent that answers later does so over REST, whatever the streams are made of.
-async fn answered_event(deployment: &Deployment, agent: &SdkAgent) {
-    let client = HttpClient::new(deployment.url());
+/// An agent that answers later does so over REST, whatever the streams are made of. Gives the task's id.
+async fn answered_event(user: &User, agent: &SdkAgent) -> String {
+    let client = user.http();
     let rpc = format!("/agents/name/{}/rpc", agent.name);
     let created = client.post(&rpc, &json!({"method": "task/create", "params": {}, "id": 1})).await.json();
     let id = created["result"]["id"].as_str().unwrap().to_owned();
@@ -140,27 +134,28 @@ async fn answered_event(deployment: &Deployment, agent: &SdkAgent) {
         }
     };
     tokio::time::timeout(Duration::from_secs(30), answered).await.expect("the agent answers");
+    id
 }
 
 /// A message sent through one replica is seen live through the other, as the agent writes it.
 async fn watched_event(deployment: &Deployment, agent: &SdkAgent) {
-    let other = deployment.servers.last().unwrap().url().to_owned();
-    let answer =
-        sdk_client(Sdk::Newest, &deployment.url(), "async-turn", &["--agent", agent.name, "--text", "stream 3"]).await;
+    let user = User::nobody(Sdk::Newest, deployment);
+    let answer = user.sdk("async-turn", &["--agent", agent.name, "--text", "stream 3"]).await;
 
     assert_eq!(types(&answer["events"]), ["connected", "full", "start", "delta", "delta", "delta", "done"]);
     let id = answer["task"]["id"].as_str().unwrap();
 
     // The typed reader on the other replica, while this one changes the task.
     let arguments = ["--task", id, "--count", "2"];
-    let watch = sdk_client(Sdk::Newest, &other, "watch", &arguments);
+    let other = deployment.servers.last().unwrap().url();
+    let elsewhere = user.at(other);
+    let watch = elsewhere.sdk("watch", &arguments);
     let change = async {
-        let metrics = HttpClient::new(&other);
+        let metrics = HttpClient::new(other);
         while !metrics.get("/metrics").await.text().contains("agentex_task_stream_active 1") {
             tokio::task::yield_now().await;
         }
-        let first = HttpClient::new(deployment.url());
-        first.put(&format!("/tasks/{id}"), &json!({"task_metadata": {"seen": true}})).await;
+        user.http().put(&format!("/tasks/{id}"), &json!({"task_metadata": {"seen": true}})).await;
     };
     let (watched, ()) = tokio::join!(watch, change);
     assert_eq!(types(&watched["events"]), ["connected", "task_updated"]);
@@ -168,8 +163,8 @@ async fn watched_event(deployment: &Deployment, agent: &SdkAgent) {
 }
 
 /// Every method the SDK has for agents, tasks and messages.
-async fn every_method(sdk: Sdk, deployment: &Deployment, agent: &SdkAgent) {
-    let answer = sdk_client(sdk, &deployment.url(), "resources", &["--agent", agent.name]).await;
+async fn every_method(user: &User, agent: &SdkAgent) {
+    let answer = user.sdk("resources", &["--agent", agent.name]).await;
 
     assert_eq!(answer["failed"], json!([]), "{answer:#}");
     assert!(answer["calls"].as_array().unwrap().len() > 40, "{answer:#}");

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::deployment::Deployment;
-use crate::load::Target;
+use crate::load::{Target, TaskCycle};
 use crate::options::Effort;
 use crate::process::processor_time;
 use crate::raw::{Raw, Statement};
@@ -14,20 +12,23 @@ use crate::stats::{self, Round, median, millis};
 /// Callers that load the server at the same time.
 pub(crate) const CALLERS: usize = 16;
 
-/// What the server is compared with.
+/// What callers repeat, at the server or at what it is compared with.
 #[derive(Debug, Clone)]
-pub(crate) enum Baseline {
-    /// The driver.
+pub(crate) enum Work {
+    /// A statement of the driver.
     Driver(Raw, Statement),
-    /// The agent, called without the server in between.
-    Agent(Target),
+    /// A request to something that speaks HTTP.
+    Request(Target),
+    /// Creating a task and deleting it.
+    Tasks(TaskCycle),
 }
 
-impl Baseline {
+impl Work {
     async fn round(&self, callers: usize, length: Duration) -> anyhow::Result<Round> {
         match self {
             Self::Driver(raw, statement) => raw.round(statement, callers, length).await,
-            Self::Agent(target) => target.round(callers, length).await,
+            Self::Request(target) => target.round(callers, length).await,
+            Self::Tasks(cycle) => cycle.round(callers, length).await,
         }
     }
 }
@@ -47,18 +48,17 @@ pub(crate) struct Figures {
     /// Requests per second of [`CALLERS`] callers.
     pub(crate) rate: f64,
     pub(crate) p50: f64,
+    pub(crate) p95: f64,
     pub(crate) p99: f64,
 }
 
-/// Measures `request` to the server, whose answers all have `expected` in them, and `baseline`.
+/// Measures `server`, which is work for the deployment, next to `baseline`.
 pub(crate) async fn compare(
     effort: Effort,
     deployment: &Deployment,
-    request: Bytes,
-    expected: &'static str,
-    baseline: &Baseline,
+    server: &Work,
+    baseline: &Work,
 ) -> anyhow::Result<Comparison> {
-    let server = Target { address: deployment.address(), request, expected };
     let (mut of_server, mut of_baseline, mut processor) = (Series::default(), Series::default(), Vec::new());
     baseline.round(CALLERS, effort.warm_up).await?;
     server.round(CALLERS, effort.warm_up).await?;
@@ -78,10 +78,23 @@ pub(crate) async fn compare(
     Ok(Comparison { server: of_server.medians(), baseline: of_baseline.medians(), processor_ms: median(processor) })
 }
 
+/// Measures work for the deployment alone, to be compared with what cannot run at the same time.
+pub(crate) async fn measure(effort: Effort, deployment: &Deployment, server: &Work) -> anyhow::Result<Figures> {
+    let mut series = Series::default();
+    server.round(CALLERS, effort.warm_up).await?;
+    for _ in 0..effort.rounds {
+        series.loaded(&server.round(CALLERS, effort.round).await?);
+        series.alone(&mut server.round(1, effort.round / 2).await?);
+        deployment.empty_log()?;
+    }
+    Ok(series.medians())
+}
+
 #[derive(Default)]
 struct Series {
     rates: Vec<f64>,
     p50s: Vec<f64>,
+    p95s: Vec<f64>,
     p99s: Vec<f64>,
 }
 
@@ -92,10 +105,11 @@ impl Series {
 
     fn alone(&mut self, round: &mut Round) {
         self.p50s.push(round.percentile(50.0));
+        self.p95s.push(round.percentile(95.0));
         self.p99s.push(round.percentile(99.0));
     }
 
     fn medians(self) -> Figures {
-        Figures { rate: median(self.rates), p50: median(self.p50s), p99: median(self.p99s) }
+        Figures { rate: median(self.rates), p50: median(self.p50s), p95: median(self.p95s), p99: median(self.p99s) }
     }
 }

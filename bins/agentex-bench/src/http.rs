@@ -14,7 +14,19 @@ const READ_AT_ONCE: usize = 16 * 1024;
 
 /// A request for `path` without a body.
 pub(crate) fn get(path: &str) -> Bytes {
-    format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: */*\r\n\r\n").into()
+    without_body("GET", path)
+}
+
+/// A request without a body.
+pub(crate) fn without_body(method: &str, path: &str) -> Bytes {
+    format!("{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: */*\r\n\r\n").into()
+}
+
+/// The same request with a bearer token.
+pub(crate) fn with_token(request: &Bytes, token: &str) -> Bytes {
+    let first_line = find(request, b"\r\n").map_or(request.len(), |end| end + 2);
+    let header = format!("authorization: Bearer {token}\r\n");
+    [&request[..first_line], header.as_bytes(), &request[first_line..]].concat().into()
 }
 
 /// A request with a JSON body.
@@ -274,6 +286,14 @@ mod tests {
         assert_eq!(framing("Content-Length: 12\r\n"), Framing::Length(12));
         assert_eq!(framing("x: y\r\ntransfer-encoding: chunked\r\n"), Framing::Chunked(Chunk::Size));
         assert_eq!(framing(""), Framing::Length(0));
+    }
+
+    #[test]
+    fn a_token_is_one_more_header() {
+        let with_token = with_token(&get("/x"), "secret");
+
+        let expected = "GET /x HTTP/1.1\r\nauthorization: Bearer secret\r\nhost: 127.0.0.1\r\naccept: */*\r\n\r\n";
+        assert_eq!(with_token, expected);
     }
 
     #[test]

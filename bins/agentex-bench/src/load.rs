@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
+use serde::Deserialize;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
@@ -16,6 +17,14 @@ use crate::stats::Round;
 
 /// What one round may take beyond its length before it is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a caller of an HTTP server repeats on its connection.
+trait Exchange: Clone + Send + 'static {
+    fn address(&self) -> SocketAddr;
+
+    /// Does it once and says how long the answers took. What they say is looked at afterwards.
+    fn perform(&self, connection: &mut Connection) -> impl Future<Output = anyhow::Result<Duration>> + Send;
+}
 
 /// The request that callers of an HTTP server repeat.
 #[derive(Debug, Clone)]
@@ -26,35 +35,104 @@ pub(crate) struct Target {
     pub(crate) expected: &'static str,
 }
 
+impl Exchange for Target {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    async fn perform(&self, connection: &mut Connection) -> anyhow::Result<Duration> {
+        let sent = Instant::now();
+        let answer = connection.exchange(&self.request).await?;
+        let took = sent.elapsed();
+        let good = http::find(&answer, self.expected.as_bytes()).is_some();
+        ensure!(good, "an answer is not as expected: {}", http::excerpt(&answer));
+        Ok(took)
+    }
+}
+
+/// Tasks that are created by a call and deleted again; both together count as one request.
+#[derive(Debug, Clone)]
+pub(crate) struct TaskCycle {
+    pub(crate) address: SocketAddr,
+    /// Creates a task.
+    pub(crate) create: Bytes,
+    /// The bearer token the task is deleted with.
+    pub(crate) token: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Created<'a> {
+    #[serde(borrow)]
+    result: CreatedTask<'a>,
+}
+
+#[derive(Deserialize)]
+struct CreatedTask<'a> {
+    id: &'a str,
+}
+
+impl Exchange for TaskCycle {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    async fn perform(&self, connection: &mut Connection) -> anyhow::Result<Duration> {
+        let sent = Instant::now();
+        let answer = connection.exchange(&self.create).await?;
+        let creating = sent.elapsed();
+        let created: Created<'_> =
+            serde_json::from_slice(&answer).with_context(|| format!("no task: {}", http::excerpt(&answer)))?;
+        let id = created.result.id;
+        let mut delete = http::without_body("DELETE", &format!("/tasks/{id}"));
+        if let Some(token) = &self.token {
+            delete = http::with_token(&delete, token);
+        }
+
+        let sent = Instant::now();
+        let answer = connection.exchange(&delete).await?;
+        let took = creating + sent.elapsed();
+        let good = http::find(&answer, id.as_bytes()).is_some();
+        ensure!(good, "an answer is not as expected: {}", http::excerpt(&answer));
+        Ok(took)
+    }
+}
+
+impl TaskCycle {
+    /// Creates and deletes tasks, as [`Target::round`] repeats a request.
+    pub(crate) async fn round(&self, callers: usize, length: Duration) -> anyhow::Result<Round> {
+        exchange(self, callers, length).await
+    }
+}
+
 impl Target {
     /// Repeats the request on `callers` kept connections for about `length`, from one thread: with several to switch
     /// between, the load would take more from the server than it has to.
     pub(crate) async fn round(&self, callers: usize, length: Duration) -> anyhow::Result<Round> {
-        let target = self.clone();
-        on_own_thread(length + PATIENCE, async move {
-            let start = Arc::new(Barrier::new(callers));
-            let mut running = JoinSet::new();
-            for _ in 0..callers {
-                let mut connection = Connection::open(target.address).await?;
-                let (target, start) = (target.clone(), Arc::clone(&start));
-                running.spawn(async move {
-                    start.wait().await;
-                    let began = Instant::now();
-                    let mut latencies = Vec::new();
-                    while began.elapsed() < length {
-                        let sent = Instant::now();
-                        let answer = connection.exchange(&target.request).await?;
-                        latencies.push(sent.elapsed());
-                        let good = http::find(&answer, target.expected.as_bytes()).is_some();
-                        ensure!(good, "an answer is not as expected: {}", http::excerpt(&answer));
-                    }
-                    anyhow::Ok(latencies)
-                });
-            }
-            gather(running).await
-        })
-        .await
+        exchange(self, callers, length).await
     }
+}
+
+async fn exchange(exchange: &impl Exchange, callers: usize, length: Duration) -> anyhow::Result<Round> {
+    let exchange = exchange.clone();
+    on_own_thread(length + PATIENCE, async move {
+        let start = Arc::new(Barrier::new(callers));
+        let mut running = JoinSet::new();
+        for _ in 0..callers {
+            let mut connection = Connection::open(exchange.address()).await?;
+            let (exchange, start) = (exchange.clone(), Arc::clone(&start));
+            running.spawn(async move {
+                start.wait().await;
+                let began = Instant::now();
+                let mut latencies = Vec::new();
+                while began.elapsed() < length {
+                    latencies.push(exchange.perform(&mut connection).await?);
+                }
+                anyhow::Ok(latencies)
+            });
+        }
+        gather(running).await
+    })
+    .await
 }
 
 /// A call of something else than an HTTP server.

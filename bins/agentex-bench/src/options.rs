@@ -32,6 +32,8 @@ pub(crate) enum Group {
     Messages,
     /// Calls to an agent that answers at once.
     Rpc,
+    /// What permissions cost.
+    Authz,
     /// Streamed replies.
     Chunks,
     /// Viewers of a task.
@@ -90,6 +92,8 @@ pub(crate) struct Effort {
     pub(crate) burst_events: usize,
     /// Starts of which the median counts.
     pub(crate) starts: usize,
+    /// Tasks among which a caller may see one in a hundred.
+    pub(crate) tasks: u32,
 }
 
 impl Effort {
@@ -101,6 +105,7 @@ impl Effort {
         steady_events: 200,
         burst_events: 10_000,
         starts: 10,
+        tasks: 1_000_000,
     };
     const QUICK: Self = Self {
         rounds: 2,
@@ -110,6 +115,7 @@ impl Effort {
         steady_events: 20,
         burst_events: 2_000,
         starts: 3,
+        tasks: 20_000,
     };
 }
 

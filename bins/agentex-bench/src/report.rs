@@ -20,6 +20,9 @@ pub(crate) struct Line {
 pub(crate) enum Unit {
     PerSecond,
     Millis,
+    Micros,
+    /// How many, which may be a mean.
+    Count,
     Mebibytes,
 }
 
@@ -28,6 +31,8 @@ pub(crate) enum Unit {
 pub(crate) enum Target {
     /// At most this much, on SQLite and on PostgreSQL.
     AtMost(f64, f64),
+    /// At most this much on PostgreSQL; SQLite is not held to anything.
+    AtMostOnPostgres(f64),
     AtLeast(f64),
     /// At least this share of the raw limit.
     Share(f64),
@@ -118,7 +123,7 @@ impl Row {
 
     fn met(&self) -> &'static str {
         let Some(target) = self.target else { return "–" };
-        let met = |backend, figure: Option<Figure>| figure.map(|figure| target.is_met(backend, figure));
+        let met = |backend, figure: Option<Figure>| figure.and_then(|figure| target.is_met(backend, figure));
         match (met(Backend::Sqlite, self.sqlite), met(Backend::Postgres, self.postgres)) {
             (None, None) => "–",
             (Some(true) | None, Some(true) | None) => "yes",
@@ -144,6 +149,8 @@ impl Unit {
         match self {
             Self::PerSecond => format!("{}/s", grouped(value)),
             Self::Millis => format!("{} ms", short(value)),
+            Self::Micros => format!("{} µs", short(value)),
+            Self::Count => format!("{value:.2}"),
             Self::Mebibytes => format!("{value:.1} MiB"),
         }
     }
@@ -156,22 +163,26 @@ impl Target {
                 format!("≤ {}", unit.text(sqlite))
             }
             Self::AtMost(sqlite, postgres) => format!("≤ {} / {}", unit.text(sqlite), unit.text(postgres)),
+            Self::AtMostOnPostgres(most) => format!("≤ {} on PostgreSQL", unit.text(most)),
             Self::AtLeast(least) => format!("≥ {}", unit.text(least)),
             Self::Share(share) => format!("≥ {:.0} % of raw", share * 100.0),
         }
     }
 
-    fn is_met(self, backend: Backend, Figure { value, raw }: Figure) -> bool {
+    /// `None` when nothing is asked of the backend.
+    fn is_met(self, backend: Backend, Figure { value, raw }: Figure) -> Option<bool> {
         match (self, backend) {
-            (Self::AtMost(most, _), Backend::Sqlite) | (Self::AtMost(_, most), Backend::Postgres) => value <= most,
-            (Self::AtLeast(least), _) => value >= least,
-            (Self::Share(share), _) => raw.is_some_and(|raw| value >= share * raw),
+            (Self::AtMostOnPostgres(_), Backend::Sqlite) => None,
+            (Self::AtMost(most, _), Backend::Sqlite)
+            | (Self::AtMost(_, most) | Self::AtMostOnPostgres(most), Backend::Postgres) => Some(value <= most),
+            (Self::AtLeast(least), _) => Some(value >= least),
+            (Self::Share(share), _) => Some(raw.is_some_and(|raw| value >= share * raw)),
         }
     }
 }
 
 /// Without fraction, with a comma every three digits.
-fn grouped(value: f64) -> String {
+pub(crate) fn grouped(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
@@ -240,6 +251,20 @@ mod tests {
         assert!(table.contains("| start | 100 ms | 200 ms | – | ≤ 100 ms / 300 ms | PostgreSQL only |"), "{table}");
         assert!(table.ends_with("**Not measured:** rpc: it broke\n"), "{table}");
         assert!(!report.is_complete());
+    }
+
+    #[test]
+    fn a_target_for_one_backend_does_not_hold_the_other_to_it() {
+        for (sqlite, postgres, met) in [(99.0, 9.0, "yes"), (1.0, 11.0, "no")] {
+            let mut report = Report::default();
+            let target = Target::AtMostOnPostgres(10.0);
+            report.add(Backend::Sqlite, vec![Line { unit: Unit::Millis, ..line("list", sqlite, target) }]);
+            report.add(Backend::Postgres, vec![Line { unit: Unit::Millis, ..line("list", postgres, target) }]);
+
+            let table = report.markdown();
+
+            assert!(table.ends_with(&format!("| ≤ 10.0 ms on PostgreSQL | {met} |\n")), "{table}");
+        }
     }
 
     #[test]

@@ -288,7 +288,6 @@ impl Builder {
             }
         }
     }
-
 }
 
 impl Parts {

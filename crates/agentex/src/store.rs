@@ -99,30 +99,26 @@ impl OpenStore {
 
     /// Refuses a schema that is not up to date; a store of the embedder's own is the embedder's business.
     pub(crate) async fn must_be_migrated(&self) -> Result<(), BuildError> {
-        let (store, pending) = match self {
+        match self {
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(store) => ("SQLite", store.pending().await.map_err(|source| unmigrated("SQLite", source))?),
+            Self::Sqlite(store) => up_to_date("SQLite", store.pending().await),
             #[cfg(feature = "postgres")]
-            Self::Postgres(store) => {
-                ("PostgreSQL", store.pending().await.map_err(|source| unmigrated("PostgreSQL", source))?)
-            }
-            Self::Own(_) => return Ok(()),
-        };
-        if pending == 0 { Ok(()) } else { Err(BuildError::Outdated { store, pending }) }
+            Self::Postgres(store) => up_to_date("PostgreSQL", store.pending().await),
+            Self::Own(_) => Ok(()),
+        }
     }
 
     /// Where a local backend keeps relationships, and who else writes them: nobody when this process holds the store.
     pub(crate) fn relationships(&self, held: bool) -> Option<(Arc<dyn RelationshipStore>, StoreUse)> {
+        #[cfg(not(feature = "sqlite"))]
+        let _ = held;
         match self {
             #[cfg(feature = "sqlite")]
             Self::Sqlite(store) => {
                 Some((store.relationships(), if held { StoreUse::Exclusive } else { StoreUse::Shared }))
             }
             #[cfg(feature = "postgres")]
-            Self::Postgres(store) => {
-                let _ = held;
-                Some((store.relationships(), StoreUse::Shared))
-            }
+            Self::Postgres(store) => Some((store.relationships(), StoreUse::Shared)),
             Self::Own(_) => None,
         }
     }
@@ -151,6 +147,13 @@ impl OpenStore {
 }
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
-fn unmigrated(store: &'static str, source: impl std::error::Error + Send + Sync + 'static) -> BuildError {
-    BuildError::Migration { store, source: Box::new(source) }
+fn up_to_date<E>(store: &'static str, pending: Result<u32, E>) -> Result<(), BuildError>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    match pending {
+        Ok(0) => Ok(()),
+        Ok(pending) => Err(BuildError::Outdated { store, pending }),
+        Err(source) => Err(BuildError::Migration { store, source: Box::new(source) }),
+    }
 }

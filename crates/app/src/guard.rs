@@ -11,8 +11,8 @@ use agentex_domain::{Agent, AgentId, Task, TaskId};
 use crate::{Absent, AgentScope, AgentSelector, Caller, Error, TaskSelector};
 
 /// Stands in where a name belongs to nothing, so that asking about an absent name and about a hidden one costs the same
-/// questions. Ids are random, so nothing ever has this one.
-const NOTHING: &str = "00000000-0000-0000-0000-000000000000";
+/// questions, and the same look-ups of what is below. Ids are random, so nothing ever has this one.
+pub(crate) const NOTHING: &str = "00000000-0000-0000-0000-000000000000";
 
 /// The one place where permissions turn into refusals.
 #[derive(Clone)]

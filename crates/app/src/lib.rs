@@ -6,7 +6,9 @@ mod api_keys;
 mod authentication;
 mod backfill;
 mod caller;
+mod checkpoints;
 mod error;
+mod events;
 mod feed;
 mod forwarding;
 mod guard;
@@ -18,10 +20,13 @@ mod rpc;
 mod secrets;
 mod selectors;
 mod settings;
+mod spans;
+mod states;
 mod task_streams;
 mod tasks;
 #[cfg(test)]
 mod testing;
+mod trackers;
 
 use std::sync::Arc;
 
@@ -36,7 +41,9 @@ pub use api_keys::{ApiKeyName, ApiKeyQuery, ApiKeys, CreatedApiKey, NewApiKey, N
 pub use authentication::Authentication;
 pub use backfill::{Backfill, BackfillCursor, BackfillEvent, BackfillOptions, BackfillReport};
 pub use caller::{Caller, RequestContext};
+pub use checkpoints::{Checkpoints, NewWrites};
 pub use error::{Absent, Error};
+pub use events::{EventQuery, Events};
 pub use forwarding::{ForwardCall, ForwardRefusal, Forwarded, Forwarding, ForwardingSettings};
 pub use lifecycle::{IntentRelay, Relayed};
 pub use messages::{Messages, NewMessage};
@@ -48,8 +55,11 @@ pub use rpc::{AuthorizedCall, Rpc, RpcOutcome, RpcRequest, TurnUpdate, TurnUpdat
 pub use secrets::{Keyring, SecretsKey, SecretsKeyError};
 pub use selectors::{AgentSelector, TaskSelector};
 pub use settings::{AgentScope, AuthorizationSettings, LinkRule, RegistrationAuth, RelaySettings, Settings};
+pub use spans::{NewSpan, SpanQuery, Spans};
+pub use states::{NewTaskState, StateQuery, States};
 pub use task_streams::{StreamItem, TaskStreams};
 pub use tasks::{TaskQuery, TaskWithAgents, Tasks};
+pub use trackers::{TrackerQuery, Trackers};
 
 use feed::TaskFeed;
 use guard::Guard;
@@ -94,6 +104,16 @@ pub struct App {
     pub tasks: Tasks,
     /// Messages.
     pub messages: Messages,
+    /// What agents remember about tasks.
+    pub states: States,
+    /// What agents were told about tasks.
+    pub events: Events,
+    /// How far agents have processed the events of tasks.
+    pub trackers: Trackers,
+    /// Spans.
+    pub spans: Spans,
+    /// Saved states of graphs that agents run.
+    pub checkpoints: Checkpoints,
     /// Calls to agents.
     pub rpc: Rpc,
     /// Requests of outsiders to agents.
@@ -148,6 +168,14 @@ impl App {
                 authorization_is_on: lifecycle.is_enabled(),
                 settings: settings.forwarding.clone(),
             }),
+            states: States::new(
+                stores.clone(),
+                guard.clone(),
+                Arc::clone(&clock),
+                settings.authorization.task_agent_link,
+            ),
+            events: Events::new(stores.clone(), guard.clone()),
+            trackers: Trackers::new(stores.clone(), guard.clone(), Arc::clone(&clock)),
             authentication,
             relay: IntentRelay::new(lifecycle.clone()),
             api_keys: ApiKeys::new(
@@ -159,6 +187,8 @@ impl App {
                 settings.public_url.as_deref(),
             ),
             access,
+            spans: Spans::new(stores.clone(), guard.clone()),
+            checkpoints: Checkpoints::new(stores.clone(), guard.clone()),
             registrations: Registrations::new(
                 stores.clone(),
                 guard.clone(),

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 use agentex_authz::Authorizer;
 use agentex_domain::Timestamp;
 use agentex_domain::ports::{
-    MockAgentRepository, MockApiKeyRepository, MockDeploymentRepository, MockEventRepository, MockIntentRepository,
-    MockMessageRepository, MockOwnerRepository, MockRegistrationTokenRepository, MockTaskRepository, Opened, Probe,
-    ProbeError, Stores, SystemClock,
+    MockAgentRepository, MockApiKeyRepository, MockCheckpointRepository, MockDeploymentRepository, MockEventRepository,
+    MockIntentRepository, MockMessageRepository, MockOwnerRepository, MockRegistrationTokenRepository,
+    MockSpanRepository, MockStateRepository, MockTaskRepository, MockTrackerRepository, Opened, Probe, ProbeError,
+    Stores, SystemClock,
 };
 use async_trait::async_trait;
 
@@ -38,6 +39,10 @@ pub(crate) struct MockStores {
     pub(crate) tasks: MockTaskRepository,
     pub(crate) messages: MockMessageRepository,
     pub(crate) events: MockEventRepository,
+    pub(crate) states: MockStateRepository,
+    pub(crate) trackers: MockTrackerRepository,
+    pub(crate) spans: MockSpanRepository,
+    pub(crate) checkpoints: MockCheckpointRepository,
     pub(crate) registration_tokens: MockRegistrationTokenRepository,
 }
 
@@ -50,6 +55,10 @@ impl MockStores {
             tasks: Arc::new(self.tasks),
             messages: Arc::new(self.messages),
             events: Arc::new(self.events),
+            states: Arc::new(self.states),
+            trackers: Arc::new(self.trackers),
+            spans: Arc::new(self.spans),
+            checkpoints: Arc::new(self.checkpoints),
             intents: Arc::new(willing_intents()),
             owners: Arc::new(unowned()),
             registration_tokens: Arc::new(self.registration_tokens),

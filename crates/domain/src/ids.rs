@@ -75,8 +75,18 @@ typed_id!(
     uuid_v7()
 );
 typed_id!(
+    /// Names one state of a task. New ones are time-ordered; imported ones keep whatever id they had.
+    StateId,
+    uuid_v7()
+);
+typed_id!(
     /// Names one event.
     EventId,
+    uuid_v4()
+);
+typed_id!(
+    /// Names one span. Whoever reports it may bring one.
+    SpanId,
     uuid_v4()
 );
 typed_id!(

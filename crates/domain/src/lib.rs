@@ -3,9 +3,11 @@
 mod accumulator;
 mod agent;
 mod api_key;
+mod checkpoint;
 mod content;
 mod deployment;
 mod event;
+mod exact_json;
 mod filter;
 mod ids;
 pub mod input;
@@ -13,23 +15,31 @@ mod intent;
 mod message;
 mod paging;
 pub mod ports;
+mod span;
+mod state;
 mod task;
 mod time;
+mod tracker;
 mod update;
 
 pub use accumulator::{Accumulator, FoldError};
 pub use agent::{AcpType, Agent, AgentInputType, AgentName, AgentStatus, Registration};
 pub use api_key::{ApiKey, ApiKeyKind};
+pub use checkpoint::{Checkpoint, CheckpointBlob, CheckpointTuple, CheckpointWrite};
 pub use content::{Attachment, Author, MessageContent, Style, TextFormat};
 pub use deployment::{Deployment, DeploymentRegistration, DeploymentStatus};
 pub use event::Event;
+pub use exact_json::{ExactJson, NotExactJson};
 pub use filter::{FilterTerm, MessageFilter};
-pub use ids::{AgentId, ApiKeyId, DeploymentId, EventId, IntentId, MessageId, TaskId, TrackerId};
+pub use ids::{AgentId, ApiKeyId, DeploymentId, EventId, IntentId, MessageId, SpanId, StateId, TaskId, TrackerId};
 pub use intent::{Intent, IntentStep, Ownership};
 pub use message::{Message, StreamingStatus};
 pub use paging::{Direction, MessageCursor, MessagePage, PageRequest, TimeDirection};
+pub use span::{Span, SpanChange, SpanData};
+pub use state::TaskState;
 pub use task::{NewTask, Task, TaskStatus, Transition};
 pub use time::Timestamp;
+pub use tracker::Tracker;
 pub use update::{Delta, DeltaKind, MessageUpdate};
 
 /// A JSON object, as metadata, parameters and data contents hold it.

@@ -11,6 +11,8 @@ pub struct HttpOptions {
     pub max_body_bytes: usize,
     /// Largest body of a request that is passed on to an agent's own route, in bytes.
     pub max_forward_body_bytes: usize,
+    /// Largest body of a request that stores a checkpoint or writes for one, in bytes.
+    pub max_checkpoint_body_bytes: usize,
     /// Longest time until the headers of the answer, for routes that neither stream nor call an agent; and the longest
     /// time a request body may take on every route.
     pub request_timeout: Duration,
@@ -50,6 +52,7 @@ impl Default for HttpOptions {
             cors: CorsOptions { allowed_origins: AllowedOrigins::Any },
             max_body_bytes: 10 * 1024 * 1024,
             max_forward_body_bytes: 10 * 1024 * 1024,
+            max_checkpoint_body_bytes: 64 * 1024 * 1024,
             request_timeout: Duration::from_secs(60),
             metrics: None,
             strict_ordering: false,
@@ -65,6 +68,7 @@ impl fmt::Debug for HttpOptions {
             .field("cors", &self.cors)
             .field("max_body_bytes", &self.max_body_bytes)
             .field("max_forward_body_bytes", &self.max_forward_body_bytes)
+            .field("max_checkpoint_body_bytes", &self.max_checkpoint_body_bytes)
             .field("request_timeout", &self.request_timeout)
             .field("metrics", &self.metrics.is_some())
             .field("strict_ordering", &self.strict_ordering)

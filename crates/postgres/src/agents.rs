@@ -110,6 +110,24 @@ impl PgAgents {
         Ok(Some(Reregistered { agent, changed, revived }))
     }
 
+    async fn register_live_once(
+        &self,
+        id: &AgentId,
+        registration: &Registration,
+        always_stamp: bool,
+        at: Timestamp,
+    ) -> Result<Option<Reregistered>, StoreError> {
+        let mut transaction = self.primary().begin().await.map_err(store_error("agent"))?;
+        let found = lock(&mut transaction, id).await?;
+        let Some(mut agent) = found.filter(|agent| !agent.is_deleted()) else { return Ok(None) };
+        let changed = agent.register_again(registration, always_stamp, at);
+        if changed {
+            save(&mut transaction, &agent).await?;
+            transaction.commit().await.map_err(store_error("agent"))?;
+        }
+        Ok(Some(Reregistered { agent, changed, revived: false }))
+    }
+
     async fn revive_once(
         &self,
         id: &AgentId,
@@ -261,6 +279,17 @@ impl AgentRepository for PgAgents {
         settles: Option<Settlement>,
     ) -> Result<Option<Reregistered>, StoreError> {
         retry(|| self.register_again_once(id, registration, always_stamp, at, settles.as_ref())).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "db.agent.register_live", skip_all, fields(agent.id = %id))]
+    async fn register_live(
+        &self,
+        id: &AgentId,
+        registration: &Registration,
+        always_stamp: bool,
+        at: Timestamp,
+    ) -> Result<Option<Reregistered>, StoreError> {
+        retry(|| self.register_live_once(id, registration, always_stamp, at)).await
     }
 
     #[tracing::instrument(level = "debug", name = "db.agent.revive_as_build", skip_all, fields(agent.id = %id))]

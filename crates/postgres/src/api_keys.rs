@@ -69,7 +69,7 @@ impl PgApiKeys {
         let agent: Option<String> = sqlx::query_scalar(
             "SELECT id
                FROM agents
-              WHERE id = $1
+              WHERE id = $1 AND status <> 'DELETED'
                 FOR NO KEY UPDATE",
         )
         .bind(candidate.agent_id.as_str())

@@ -3,6 +3,7 @@
 mod agent_row;
 mod agents;
 mod api_keys;
+mod checkpoints;
 mod deployments;
 mod error;
 mod events;
@@ -20,10 +21,14 @@ mod owners;
 mod registration_tokens;
 mod relationships;
 mod rollout;
+mod spans;
+mod states;
 mod store;
+mod task_items;
 mod task_lists;
 mod task_row;
 mod tasks;
+mod trackers;
 
 pub use migrate::MigrateError;
 pub use options::PgOptions;

@@ -11,6 +11,7 @@ use sqlx::{Connection, PgPool};
 
 use crate::agents::PgAgents;
 use crate::api_keys::PgApiKeys;
+use crate::checkpoints::PgCheckpoints;
 use crate::deployments::PgDeployments;
 use crate::error::store_error;
 use crate::events::PgEvents;
@@ -22,7 +23,10 @@ use crate::owners::PgOwners;
 use crate::registration_tokens::PgRegistrationTokens;
 use crate::relationships::PgRelationships;
 use crate::rollout::PgRollout;
+use crate::spans::PgSpans;
+use crate::states::PgStates;
 use crate::tasks::PgTasks;
+use crate::trackers::PgTrackers;
 
 /// A connection idle for longer than this is asked whether it is alive before it is used; younger ones are trusted,
 /// which saves busy servers a round trip per statement.
@@ -90,6 +94,10 @@ impl PgStore {
             tasks: Arc::new(PgTasks::new(self.pools.clone())),
             messages: Arc::new(PgMessages::new(self.pools.clone())),
             events: Arc::new(PgEvents::new(self.pools.primary.clone())),
+            states: Arc::new(PgStates::new(self.pools.primary.clone())),
+            trackers: Arc::new(PgTrackers::new(self.pools.primary.clone())),
+            spans: Arc::new(PgSpans::new(self.pools.clone())),
+            checkpoints: Arc::new(PgCheckpoints::new(self.pools.primary.clone())),
             intents: Arc::new(PgIntents::new(self.pools.primary.clone())),
             owners: Arc::new(PgOwners::new(self.pools.primary.clone())),
             registration_tokens: Arc::new(PgRegistrationTokens::new(self.pools.primary.clone())),

@@ -136,6 +136,27 @@ impl AgentRepository for SqliteAgents {
         Ok(Some(Reregistered { agent, changed, revived: was_deleted }))
     }
 
+    #[tracing::instrument(name = "db.agent.register_live", level = "debug", skip_all, fields(agent.id = %id))]
+    async fn register_live(
+        &self,
+        id: &AgentId,
+        registration: &Registration,
+        always_stamp: bool,
+        at: Timestamp,
+    ) -> Result<Option<Reregistered>, StoreError> {
+        let mut transaction = self.database.begin().await.map_err(store_error("agent"))?;
+        let found = find_in(&mut transaction, id).await?;
+        let Some(mut agent) = found.filter(|agent| !agent.is_deleted()) else { return Ok(None) };
+
+        let changed = agent.register_again(registration, always_stamp, at);
+        if changed {
+            replace_and_leave_production(&mut transaction, &agent).await?;
+        }
+
+        transaction.commit().await.map_err(store_error("agent"))?;
+        Ok(Some(Reregistered { agent, changed, revived: false }))
+    }
+
     #[tracing::instrument(name = "db.agent.revive_as_build", level = "debug", skip_all, fields(agent.id = %id))]
     async fn revive_as_build(
         &self,

@@ -13,6 +13,16 @@ pub(crate) struct SqliteApiKeys {
     pub(crate) database: Database,
 }
 
+/// A key of a deleted agent would be good again once the agent comes back.
+async fn require_live(connection: &mut SqliteConnection, agent_id: &AgentId) -> Result<(), StoreError> {
+    let lives: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM agents WHERE id = ?1 AND status <> 'Deleted')")
+        .bind(agent_id.as_str())
+        .fetch_one(connection)
+        .await
+        .map_err(store_error("agent"))?;
+    if lives { Ok(()) } else { Err(StoreError::Dangling { what: "api key" }) }
+}
+
 #[async_trait]
 impl ApiKeyRepository for SqliteApiKeys {
     #[tracing::instrument(name = "db.api_key.internal", level = "debug", skip_all, fields(agent.id = %agent_id))]
@@ -36,6 +46,7 @@ impl ApiKeyRepository for SqliteApiKeys {
             return Ok(InternalKey { key, stored: false });
         }
 
+        require_live(&mut transaction, &candidate.agent_id).await?;
         // No name can be taken: the agent has no internal key, and nobody else writes before this commits.
         insert_key(&mut transaction, candidate).await?;
         if let Some(settlement) = &settles {
@@ -48,16 +59,7 @@ impl ApiKeyRepository for SqliteApiKeys {
     #[tracing::instrument(name = "db.api_key.insert", level = "debug", skip_all, fields(agent.id = %key.agent_id))]
     async fn insert(&self, key: &ApiKey, settles: Option<Settlement>) -> Result<(), StoreError> {
         let mut transaction = self.database.begin().await.map_err(store_error("api key"))?;
-        let lives: bool =
-            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM agents WHERE id = ?1 AND status <> 'Deleted')")
-                .bind(key.agent_id.as_str())
-                .fetch_one(&mut *transaction)
-                .await
-                .map_err(store_error("agent"))?;
-        if !lives {
-            return Err(StoreError::Dangling { what: "api key" });
-        }
-
+        require_live(&mut transaction, &key.agent_id).await?;
         insert_key(&mut transaction, key).await?;
         if let Some(settlement) = &settles {
             settle(&mut transaction, settlement).await?;

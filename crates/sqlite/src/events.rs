@@ -1,9 +1,12 @@
 use agentex_domain::ports::{EventRepository, StoreError};
 use agentex_domain::{AgentId, Event, EventId, MessageContent, TaskId, Timestamp};
 use async_trait::async_trait;
+use sqlx::QueryBuilder;
 
 use crate::database::{Database, json_text};
 use crate::error::store_error;
+use crate::rows::{EventRow, event_columns};
+use crate::task_items::of_live_task;
 
 pub(crate) struct SqliteEvents {
     pub(crate) database: Database,
@@ -44,5 +47,55 @@ impl EventRepository for SqliteEvents {
             created_at: at,
             content,
         })
+    }
+    #[tracing::instrument(name = "db.event.find", level = "debug", skip_all, fields(event.id = %id))]
+    async fn find(&self, id: &EventId) -> Result<Option<Event>, StoreError> {
+        let row: Option<EventRow> = sqlx::query_as(concat!(
+            "SELECT ",
+            event_columns!(),
+            " FROM events WHERE events.id = ?1 AND ",
+            of_live_task!("events")
+        ))
+        .bind(id.as_str())
+        .fetch_optional(&self.database.readers)
+        .await
+        .map_err(store_error("event"))?;
+
+        row.map(Event::try_from).transpose()
+    }
+
+    #[tracing::instrument(name = "db.event.list", level = "debug", skip_all, fields(task.id = %task_id))]
+    async fn list(
+        &self,
+        task_id: &TaskId,
+        agent_id: &AgentId,
+        after: Option<EventId>,
+        limit: Option<u32>,
+    ) -> Result<Vec<Event>, StoreError> {
+        let mut query = QueryBuilder::new(concat!(
+            "SELECT ",
+            event_columns!(),
+            " FROM events WHERE ",
+            of_live_task!("events"),
+            " AND events.agent_id = "
+        ));
+        query.push_bind(agent_id.as_str().to_owned());
+        query.push(" AND events.task_id = ").push_bind(task_id.as_str().to_owned());
+        if let Some(after) = after {
+            query
+                .push(" AND events.sequence_id > COALESCE((SELECT bound.sequence_id FROM events AS bound WHERE bound.id = ")
+                .push_bind(after.into_string())
+                .push(" AND bound.task_id = ")
+                .push_bind(task_id.as_str().to_owned())
+                .push("), 0)");
+        }
+        query.push(" ORDER BY events.sequence_id");
+        if let Some(limit) = limit {
+            query.push(" LIMIT ").push_bind(limit);
+        }
+
+        let rows: Vec<EventRow> =
+            query.build_query_as().fetch_all(&self.database.readers).await.map_err(store_error("event"))?;
+        rows.into_iter().map(Event::try_from).collect()
     }
 }

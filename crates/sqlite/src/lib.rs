@@ -2,6 +2,7 @@
 
 mod agents;
 mod api_keys;
+mod checkpoints;
 mod conditions;
 mod database;
 mod deployments;
@@ -16,7 +17,11 @@ mod registration_tokens;
 mod relationships;
 mod rollout;
 mod rows;
+mod spans;
+mod states;
 mod store;
+mod task_items;
 mod tasks;
+mod trackers;
 
 pub use store::{SqliteOptions, SqliteStore};

@@ -26,10 +26,13 @@ impl RegistrationTokenRepository for SqliteRegistrationTokens {
             .execute(&mut *transaction)
             .await
             .map_err(store_error("registration token"))?;
-        sqlx::query(
+        let stored = sqlx::query(
             r#"
             INSERT INTO registration_tokens (digest, agent_id, created_at, expires_at)
-            VALUES (?1, ?2, ?3, ?4)
+            SELECT ?1, id, ?3, ?4
+              FROM agents
+             WHERE id = ?2
+               AND status <> 'Deleted'
             "#,
         )
         .bind(digest)
@@ -39,6 +42,9 @@ impl RegistrationTokenRepository for SqliteRegistrationTokens {
         .execute(&mut *transaction)
         .await
         .map_err(store_error("registration token"))?;
+        if stored.rows_affected() == 0 {
+            return Err(StoreError::Dangling { what: "registration token" });
+        }
         transaction.commit().await.map_err(store_error("registration token"))
     }
 

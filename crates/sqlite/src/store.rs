@@ -10,6 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 
 use crate::agents::SqliteAgents;
 use crate::api_keys::SqliteApiKeys;
+use crate::checkpoints::SqliteCheckpoints;
 use crate::database::Database;
 use crate::deployments::SqliteDeployments;
 use crate::error::{is_busy, store_error, unavailable};
@@ -21,7 +22,10 @@ use crate::probe::SqliteProbe;
 use crate::registration_tokens::SqliteRegistrationTokens;
 use crate::relationships::SqliteRelationships;
 use crate::rollout::SqliteRollout;
+use crate::spans::SqliteSpans;
+use crate::states::SqliteStates;
 use crate::tasks::SqliteTasks;
+use crate::trackers::SqliteTrackers;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
@@ -125,6 +129,10 @@ impl SqliteStore {
             tasks: Arc::new(SqliteTasks { database: database() }),
             messages: Arc::new(SqliteMessages { database: database() }),
             events: Arc::new(SqliteEvents { database: database() }),
+            states: Arc::new(SqliteStates { database: database() }),
+            trackers: Arc::new(SqliteTrackers { database: database() }),
+            spans: Arc::new(SqliteSpans { database: database() }),
+            checkpoints: Arc::new(SqliteCheckpoints { database: database() }),
             intents: Arc::new(SqliteIntents { database: database() }),
             owners: Arc::new(SqliteOwners { database: database() }),
             registration_tokens: Arc::new(SqliteRegistrationTokens { database: database() }),

@@ -67,8 +67,8 @@ fn shown(edge: &Relationship) -> String {
 
 /// Compares the live rows of a store with the edges of an authorization graph, whichever keeps them.
 ///
-/// A row is accounted for by its recorded owner: it needs an edge to the owner, to the owner's account and to the parent,
-/// and nothing else may be there. So nothing must have been shared before, and everything created by somebody.
+/// A row is accounted for by its recorded owner: it needs an edge to the owner, to the owner's account and to the
+/// parent, and nothing else may be there. So nothing must have been shared before, and everything created by somebody.
 ///
 /// # Panics
 /// When the store or the authorizer fails.

@@ -1,15 +1,13 @@
 //! Ends the process, or what it is doing, at a chosen call between the product and what is outside of it.
 //!
 //! Rows and edges only change in calls of ports. Whoever stops before and after each of them, one after the other, has
-//! stopped everywhere where a crash can make a difference; what a crash in the middle of a call leaves is the business of
-//! the store and of the permission service.
+//! stopped everywhere where a crash can make a difference; what a crash in the middle of a call leaves is the business
+//! of the store and of the permission service.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use agentex_authz::{
-    Authorizer, AuthzError, Check, Decision, Operation, Principal, ResourceKind, ResourceRef, Scope,
-};
+use agentex_authz::{Authorizer, AuthzError, Check, Decision, Operation, Principal, ResourceKind, ResourceRef, Scope};
 use agentex_domain::ports::{Backlog, IntentRepository, Opened, StoreError};
 use agentex_domain::{Intent, IntentId, IntentStep, Timestamp};
 use async_trait::async_trait;
@@ -20,7 +18,7 @@ use tokio::sync::watch;
 pub enum Trip {
     /// The process is gone at once, as after `kill -9`; the point is named on standard error.
     Die,
-    /// The call never returns: the test can drop whoever makes it.
+    /// The call waits until it is released: the test can do something else meanwhile, or drop whoever makes it.
     Hang,
 }
 
@@ -32,31 +30,55 @@ pub struct Tripwire {
     trip: Trip,
     state: Arc<Mutex<State>>,
     tripped: watch::Sender<Option<String>>,
+    released: watch::Sender<bool>,
 }
 
 #[derive(Default)]
 struct State {
-    /// The point to stop at, counted from 0 since it was armed.
-    at: Option<usize>,
+    armed: Option<Armed>,
     passed: Vec<String>,
+}
+
+/// Where to stop.
+enum Armed {
+    /// At the point of this number, counted from 0 since it was armed.
+    Number(usize),
+    /// At the first point of this name.
+    Name(String),
 }
 
 impl Tripwire {
     /// One that is not armed.
     #[must_use]
     pub fn new(trip: Trip) -> Self {
-        Self { trip, state: Arc::default(), tripped: watch::Sender::new(None) }
+        Self { trip, state: Arc::default(), tripped: watch::Sender::new(None), released: watch::Sender::new(false) }
     }
 
     /// Stops at the point with this number, counted from 0 and from now.
     pub fn arm(&self, at: usize) {
-        *self.state() = State { at: Some(at), passed: Vec::new() };
+        self.arm_for(Armed::Number(at));
+    }
+
+    /// Stops at the next point of this name, such as `before grant task`.
+    pub fn arm_on(&self, point: &str) {
+        self.arm_for(Armed::Name(point.to_owned()));
+    }
+
+    fn arm_for(&self, armed: Armed) {
+        *self.state() = State { armed: Some(armed), passed: Vec::new() };
         self.tripped.send_replace(None);
+        self.released.send_replace(false);
     }
 
     /// Lets everything pass again. What hangs stays so.
     pub fn disarm(&self) {
-        self.state().at = None;
+        self.state().armed = None;
+    }
+
+    /// Lets what hangs go on, and everything pass.
+    pub fn release(&self) {
+        self.disarm();
+        self.released.send_replace(true);
     }
 
     /// The points passed since it was armed, in order.
@@ -97,9 +119,15 @@ impl Tripwire {
     async fn point(&self, name: String) {
         let chosen = {
             let mut state = self.state();
-            let Some(at) = state.at else { return };
+            if state.armed.is_none() {
+                return;
+            }
             state.passed.push(name.clone());
-            state.passed.len() == at + 1
+            match &state.armed {
+                Some(Armed::Number(at)) => state.passed.len() == at + 1,
+                Some(Armed::Name(wanted)) => name == *wanted,
+                None => false,
+            }
         };
         if !chosen {
             return;
@@ -109,8 +137,11 @@ impl Tripwire {
             // No unwinding, no destructors, and unlike an abort no core file.
             let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         }
+        self.disarm();
+        let mut released = self.released.subscribe();
         self.tripped.send_replace(Some(name));
-        std::future::pending().await
+        // The sender lives as long as this value.
+        let _ = released.wait_for(|released| *released).await;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -251,7 +282,23 @@ mod tests {
             wire.passed(),
             ["before deregister task", "after deregister task", "before revoke task", "after revoke task"]
         );
-        wire.disarm();
         authorizer.revoke(&nobody, Operation::Delete, &task).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_hangs_at_a_named_point_goes_on_when_it_is_released() {
+        let wire = Tripwire::new(Trip::Hang);
+        let authorizer = wire.authorizer(Arc::new(AllowAll));
+        let (task, nobody) = (ResourceRef::task("t"), Principal::anonymous());
+        wire.arm_on("before deregister task");
+
+        authorizer.revoke(&nobody, Operation::Delete, &task).await.unwrap();
+        let hanging = authorizer.deregister(&nobody, &task);
+        let (done, ()) = tokio::join!(hanging, async {
+            wire.tripped().await;
+            wire.release();
+        });
+
+        done.unwrap();
     }
 }

@@ -1,4 +1,4 @@
-use agentex_testkit::fake_agent::FakeAgent;
+use agentex_testkit::fake_agent::{FakeAgent, Reply};
 use serde_json::{Value, json};
 
 use super::world::{Answer, Product};
@@ -50,10 +50,6 @@ impl Change {
 
     pub(crate) fn parse(name: &str) -> Self {
         Self::ALL.into_iter().find(|change| change.name() == name).unwrap()
-    }
-
-    pub(crate) const fn deletes(self) -> bool {
-        matches!(self, Self::DeleteAgent | Self::DeleteTask | Self::DeleteKey | Self::DeleteKeyByName)
     }
 
     /// Makes what the change needs and answers the request that makes the change. Nothing of another `tag` is touched.
@@ -122,6 +118,14 @@ impl Call {
     pub(crate) fn delete(path: impl Into<String>) -> Self {
         Self { method: "DELETE", path: path.into(), body: None }
     }
+}
+
+/// An agent that answers every message with one text.
+pub(crate) async fn fake_agent() -> FakeAgent {
+    let agent = FakeAgent::start().await;
+    let text = json!({"type": "text", "author": "agent", "content": "hello"});
+    agent.on("message/send", Reply::updates([json!({"type": "full", "index": 0, "content": text})]));
+    agent
 }
 
 pub(crate) async fn made(product: &Product, user: &str, call: Call) -> Answer {

@@ -8,10 +8,10 @@ use agentex_testkit::http_client::HttpClient;
 use agentex_testkit::server_process::ServerProcess;
 use agentex_testkit::tls;
 use reqwest::{Client, Method};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
-use super::changes::{Call, create_key, create_task, register, register_build};
+use super::changes::{Call, create_key, create_task, fake_agent, register, register_build};
 use super::races::roll;
 use super::world::{Home, Place};
 use crate::support::server_binary;
@@ -160,14 +160,14 @@ impl ClientLoop {
     }
 }
 
-/// Kills the real server at random moments under load, again and again on the same data, and holds rows and edges against
-/// each other after each restart, when its relay has nothing left to do.
+/// Kills the real server at random moments under load, again and again on the same data, and holds rows and edges
+/// against each other after each restart, when its relay has nothing left to do.
 async fn kills_under_load(home: Home, kills: u64, what: &str) {
     tls::install();
     let folder = tempfile::tempdir().unwrap();
     let seed = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
     let dice = AtomicU64::new(seed);
-    let (tally, agent) = (Arc::new(Tally::default()), Arc::new(FakeAgent::start().await));
+    let (tally, agent) = (Arc::new(Tally::default()), Arc::new(fake_agent().await));
     let mut server = serve(&home, &folder).await;
     let mut most_left = 0;
     for kill in 0..kills {
@@ -195,7 +195,7 @@ async fn kills_under_load(home: Home, kills: u64, what: &str) {
         most_left = world.stores.intents.backlog().await.unwrap().open.max(most_left);
         world.close().await;
         server = serve(&home, &folder).await;
-        HttpClient::new(server.url()).get("/readyz").await.expect(200);
+        assert_eq!(HttpClient::new(server.url()).get("/readyz").await.status, 200);
         settled(&home, kill).await;
     }
     server.terminate().await;

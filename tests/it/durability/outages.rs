@@ -10,7 +10,7 @@ use agentex_testkit::fake_agent::FakeAgent;
 use agentex_testkit::fake_provider::{FakeProvider, Hold, Reply};
 use serde_json::json;
 
-use super::changes::{Call, create_key, create_task, id, made, register, register_build};
+use super::changes::{Call, create_key, create_task, fake_agent, id, made, register, register_build};
 use super::world::{ByName, Home, Product, World, patient};
 
 /// A product whose permissions are decided by a service over HTTP that does as it is told.
@@ -26,9 +26,8 @@ impl Stage {
     async fn new() -> Self {
         let home = Home::sqlite().await;
         let world = home.place().open().await;
-        let (provider, agent) = (FakeProvider::start().await, FakeAgent::start().await);
-        let product =
-            Product::with(world.stores.clone(), at(&provider), patient(), Arc::new(SystemClock)).await;
+        let (provider, agent) = (FakeProvider::start().await, fake_agent().await);
+        let product = Product::with(world.stores.clone(), at(&provider), patient(), Arc::new(SystemClock)).await;
         let stage = Self { world, provider, agent, product, _home: home };
         stage.make(register("helper", &stage.agent)).await;
         stage
@@ -98,7 +97,7 @@ fn no_answers(never: &Hold, elsewhere: &str) -> Vec<(&'static str, Reply)> {
     ]
 }
 
-/// authz §7: 79, 106, 159, 212
+/// authz §7: 89, 153, 212
 #[tokio::test(flavor = "multi_thread")]
 async fn a_create_that_is_not_registered_writes_nothing_and_leaves_nothing() {
     let stage = Stage::new().await;
@@ -127,7 +126,7 @@ async fn a_create_that_is_not_registered_writes_nothing_and_leaves_nothing() {
     println!("{cases} creates refused, 0 rows, 0 edges");
 }
 
-/// authz §7: 105, 213
+/// authz §7: 213
 #[tokio::test(flavor = "multi_thread")]
 async fn a_create_whose_grant_fails_succeeds_and_is_granted_later() {
     let stage = Stage::new().await;
@@ -149,7 +148,7 @@ async fn a_create_whose_grant_fails_succeeds_and_is_granted_later() {
     }
 }
 
-/// authz §7: 81, 82, 108, 160, 214
+/// authz §7: 81, 82, 160, 214
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delete_succeeds_whatever_the_service_does_and_is_cleaned_up_later() {
     let stage = Stage::new().await;

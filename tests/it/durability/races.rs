@@ -3,15 +3,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use agentex::app::RelaySettings;
-use agentex::authz::{
-    Authorizer, AuthzError, Check, Decision, Operation, Principal, ResourceKind, ResourceRef, Scope,
-};
+use agentex::authz::{Authorizer, AuthzError, Check, Decision, Operation, Principal, ResourceKind, ResourceRef, Scope};
 use agentex::domain::ports::SystemClock;
-use agentex_testkit::fake_agent::FakeAgent;
+use agentex_testkit::tripwire::{Trip, Tripwire};
 use async_trait::async_trait;
 use futures::future::join_all;
 
-use super::changes::{Call, create_key, create_task, id, made, register, register_build};
+use super::changes::{Call, create_key, create_task, fake_agent, id, made, register, register_build};
 use super::world::{Answer, Home, Product, World, principal};
 
 const CLIENTS: usize = 32;
@@ -44,7 +42,7 @@ fn count(answers: &[Answer], status: u16) -> usize {
 
 async fn duplicates_have_one_winner(world: &World) {
     let product = world.product().await;
-    let agent = FakeAgent::start().await;
+    let agent = fake_agent().await;
 
     let agents = all_at_once(&product, true, || register("popular", &agent)).await;
     let builds = all_at_once(&product, true, || register_build("popular-build")).await;
@@ -66,18 +64,107 @@ async fn duplicates_have_one_winner(world: &World) {
     println!("{} clients, {audit}", 4 * CLIENTS);
 }
 
-/// authz §7: 14, 163
+/// authz §7: 163
 #[tokio::test(flavor = "multi_thread")]
 async fn of_32_clients_one_wins_and_the_losers_leave_no_edges_on_sqlite() {
     let (_home, world) = on_sqlite().await;
     duplicates_have_one_winner(&world).await;
 }
 
-/// authz §7: 14, 163
+/// authz §7: 163
 #[tokio::test(flavor = "multi_thread")]
 async fn of_32_clients_one_wins_and_the_losers_leave_no_edges_on_spicedb() {
     let (_home, world) = on_spicedb().await;
     duplicates_have_one_winner(&world).await;
+}
+
+/// A grant is on its way while the task is deleted, and arrives afterwards.
+///
+/// authz §7: 217
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_that_arrives_after_the_delete_is_taken_away_again() {
+    let (_home, world) = on_sqlite().await;
+    let wire = Tripwire::new(Trip::Hang);
+    let product = world.wired(&wire).await;
+    let agent = fake_agent().await;
+    made(&product, "alice", register("helper", &agent)).await.ok();
+    wire.arm_on("before grant task");
+    let creating = made(&product, "alice", create_task("helper", "brief"));
+    let meanwhile = async {
+        wire.tripped().await;
+        let answer = product.call("alice", "DELETE", "/tasks/name/brief", None).await;
+        wire.release();
+        answer
+    };
+
+    let (created, deleted) = tokio::join!(creating, meanwhile);
+
+    created.ok();
+    deleted.ok();
+    let late = world.audit().await;
+    assert_eq!((late.orphans.len(), late.intents.len()), (1, 1), "the edge is back, and it is known: {late}");
+    let audit = world.settle("a grant that was late").await;
+    assert_eq!(audit.rows, 2, "the agent and its key: {audit}");
+}
+
+/// An agent is registered anew while the edges of the deleted one are still being removed.
+///
+/// authz §7: 100, 217
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revival_waits_for_the_deregistration_that_is_going_on() {
+    let (_home, world) = on_sqlite().await;
+    let wire = Tripwire::new(Trip::Hang);
+    let product = world.wired(&wire).await;
+    let agent = fake_agent().await;
+    let id = id(&made(&product, "alice", register("phoenix", &agent)).await.ok());
+    wire.arm_on("before deregister agent");
+    let deleting = made(&product, "alice", Call::delete(format!("/agents/{id}")));
+    let meanwhile = async {
+        wire.tripped().await;
+        let reviving = made(&product, "bob", register("phoenix", &agent));
+        let release = async {
+            // Long enough that a revival that does not wait would be over.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            wire.release();
+        };
+        tokio::join!(reviving, release).0
+    };
+
+    let (deleted, revived) = tokio::join!(deleting, meanwhile);
+
+    deleted.ok();
+    assert_eq!(revived.ok()["id"], id.as_str());
+    let audit = world.audit().await;
+    assert!(audit.is_clean() && audit.rows == 2, "{audit}");
+    let owner = world.stores.owners.find(&ResourceRef::agent(id)).await.unwrap().unwrap();
+    assert_eq!(owner.owner.user_id(), Some("bob"));
+}
+
+/// The one who deletes is gone before it could remove the edges. Who wants the name is asked to try again until the
+/// relay has done it, and then gets it.
+///
+/// authz §7: 100, 214, 217
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revival_after_a_crash_in_the_delete_is_refused_until_the_relay_has_cleaned_up() {
+    let (_home, world) = on_sqlite().await;
+    let wire = Tripwire::new(Trip::Hang);
+    let product = world.wired(&wire).await;
+    let agent = fake_agent().await;
+    let id = id(&made(&product, "alice", register("phoenix", &agent)).await.ok());
+    wire.arm_on("before deregister agent");
+    tokio::select! {
+        answer = made(&product, "alice", Call::delete(format!("/agents/{id}"))) => panic!("{answer:?}"),
+        _ = wire.tripped() => {}
+    }
+
+    let early = made(&product, "bob", register("phoenix", &agent)).await;
+    assert_eq!(early.status, 503, "{early:?}");
+    let audit = world.settle("a crash in a delete").await;
+    assert_eq!(audit.rows, 0, "{audit}");
+
+    made(&product, "bob", register("phoenix", &agent)).await.ok();
+    let audit = world.audit().await;
+    assert!(audit.is_clean() && audit.rows == 2, "{audit}");
 }
 
 /// A service that fails a third of the writes, half of those after it has made them.
@@ -168,8 +255,8 @@ impl Authorizer for Flaky {
     }
 }
 
-/// Clients that delete and revive the same few agents while grants and deregistrations of these fail, are repeated by two
-/// relays, and are overtaken. What was created with success and not deleted stays readable all the time.
+/// Clients that delete and revive the same few agents while grants and deregistrations of these fail, are repeated by
+/// two relays, and are overtaken. What was created with success and not deleted stays readable all the time.
 async fn relays_never_touch_what_lives(world: &World, rounds: usize) {
     const POOL: usize = 3;
     let eager = RelaySettings {
@@ -183,7 +270,7 @@ async fn relays_never_touch_what_lives(world: &World, rounds: usize) {
         Product::over(world.stores.clone(), authorizer, eager.clone(), Arc::new(SystemClock)).await
     };
     let products = [product(1).await, product(2).await];
-    let agent = FakeAgent::start().await;
+    let agent = fake_agent().await;
     while !made(&products[0], "alice", register("home", &agent)).await.is_ok() {}
 
     let clients = (0..6).map(|client| {
@@ -214,10 +301,8 @@ async fn relays_never_touch_what_lives(world: &World, rounds: usize) {
                     let gone = made(product, "alice", call).await;
                     assert!(matches!(gone.status, 200 | 404), "{gone:?}");
                 }
-                let checks: Vec<Check> = kept
-                    .iter()
-                    .map(|task| Check { operation: Operation::Read, resource: task.clone() })
-                    .collect();
+                let checks: Vec<Check> =
+                    kept.iter().map(|task| Check { operation: Operation::Read, resource: task.clone() }).collect();
                 let decisions = authorizer.check_many(&principal("alice"), &checks).await.unwrap();
                 assert!(decisions.iter().all(|decision| decision.is_allowed()), "a live task lost its edges");
             }
@@ -232,14 +317,14 @@ async fn relays_never_touch_what_lives(world: &World, rounds: usize) {
     println!("{kept} tasks kept, {audit}");
 }
 
-/// authz §7: 104, 217
+/// authz §7: 217
 #[tokio::test(flavor = "multi_thread")]
 async fn two_relays_and_a_flaky_service_take_nothing_from_a_live_row_on_sqlite() {
     let (_home, world) = on_sqlite().await;
     relays_never_touch_what_lives(&world, 6).await;
 }
 
-/// authz §7: 104, 217
+/// authz §7: 217
 #[tokio::test(flavor = "multi_thread")]
 async fn two_relays_and_a_flaky_service_take_nothing_from_a_live_row_on_spicedb() {
     let (_home, world) = on_spicedb().await;

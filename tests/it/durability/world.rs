@@ -6,9 +6,7 @@ use agentex::app::{RelaySettings, Settings};
 use agentex::authz::local::{GraphAuthorizer, RelationshipStore, StoreUse};
 use agentex::authz::model::Relationship;
 use agentex::authz::wrap::CircuitOptions;
-use agentex::authz::{
-    Authenticator, AuthnError, Authorizer, CredentialHeaders, Principal, ResourceKind,
-};
+use agentex::authz::{Authenticator, AuthnError, Authorizer, CredentialHeaders, Principal, ResourceKind, ResourceRef};
 use agentex::domain::ports::{Clock, Stores, SystemClock};
 use agentex::postgres::{PgOptions, PgStore};
 use agentex::spark::{SparkAuthorizer, SparkSettings};
@@ -198,6 +196,9 @@ impl World {
         let edges = match &self.edges {
             Edges::Local(store) => store.load().await.unwrap().relationships,
             Edges::Spark(spark) => {
+                // A process that has written nothing yet may be answered from a few seconds ago. What it asks after a
+                // write of its own is asked of the present.
+                spark.deregister(&principal("nobody"), &ResourceRef::task("nothing")).await.unwrap();
                 let mut all: Vec<Relationship> = Vec::new();
                 for kind in [ResourceKind::Agent, ResourceKind::Task, ResourceKind::ApiKey, ResourceKind::Schedule] {
                     all.extend(spark.relationships(kind).await.unwrap());

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::Bench;
 use super::rows::processor;
 use crate::agent::{InstantAgent, Reply, direct_call};
-use crate::compare::{Baseline, CALLERS, Comparison, compare};
+use crate::compare::{CALLERS, Comparison, Work, compare};
 use crate::deployment::{Backend, Deployment};
 use crate::http;
 use crate::load::Target;
@@ -33,8 +33,8 @@ pub(super) async fn measure(bench: &Bench, backend: Backend) -> anyhow::Result<V
         let path = format!("/agents/{id}/rpc");
         let request = http::with_json("POST", &path, &body);
         let straight = Target { address: agent.address(), request: direct_call(method), expected: NO_ERROR };
-        let baseline = Baseline::Agent(straight);
-        let comparison = compare(bench.effort, &deployment, request, NO_ERROR, &baseline).await?;
+        let through = Work::Request(deployment.target(&request, NO_ERROR));
+        let comparison = compare(bench.effort, &deployment, &through, &Work::Request(straight)).await?;
         lines.extend(rows(method, comparison, reference_ms));
     }
     deployment.stop().await?;

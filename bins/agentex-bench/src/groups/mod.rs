@@ -1,5 +1,6 @@
 //! What is measured. Each group starts servers of its own.
 
+mod authz;
 mod calls;
 mod chunks;
 mod memory;
@@ -40,6 +41,7 @@ impl Bench {
                 Group::Agents => rows::agents(&bench, backend).await,
                 Group::Messages => rows::messages(&bench, backend).await,
                 Group::Rpc => calls::measure(&bench, backend).await,
+                Group::Authz => authz::measure(&bench, backend).await,
                 Group::Chunks => chunks::measure(&bench, backend).await,
                 Group::Viewers => viewers::measure(&bench, backend).await,
                 Group::Start => start::measure(&bench, backend).await,

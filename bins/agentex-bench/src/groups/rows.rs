@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::Bench;
-use crate::compare::{Baseline, CALLERS, Comparison, compare};
+use crate::compare::{CALLERS, Comparison, Work, compare};
 use crate::deployment::{Backend, Deployment};
 use crate::http;
 use crate::raw::Statement;
@@ -67,8 +67,8 @@ async fn against_driver(
     statement: Statement,
 ) -> anyhow::Result<Comparison> {
     let raw = deployment.raw().await?;
-    let baseline = Baseline::Driver(raw.clone(), statement);
-    let comparison = compare(bench.effort, deployment, request, expected, &baseline).await?;
+    let (server, driver) = (deployment.target(&request, expected), Work::Driver(raw.clone(), statement));
+    let comparison = compare(bench.effort, deployment, &Work::Request(server), &driver).await?;
     raw.close().await;
     Ok(comparison)
 }

@@ -1,7 +1,9 @@
 //! Who is calling and who may do what: the part of the configuration where a mistake opens a door. Everything that is
 //! unclear is refused.
 
+// Every backend and every way to authenticate is in them.
 #[cfg(test)]
+#[cfg(all(feature = "sgp", feature = "spark", feature = "oidc"))]
 mod tests;
 
 use std::path::Path;
@@ -56,7 +58,6 @@ pub(crate) struct Spark {
 }
 
 /// Who authenticates callers.
-#[cfg_attr(not(all(feature = "sgp", feature = "oidc")), expect(dead_code, reason = "such a configuration is refused"))]
 pub(crate) enum Authn {
     Nobody,
     Provider {
@@ -113,13 +114,8 @@ struct TokensFile {
 }
 
 /// What asks for authorization by being set.
-const ASKING: [&str; 5] = [
-    "AGENTEX_AUTHN",
-    "AGENTEX_TOKENS_FILE",
-    "AGENTEX_OIDC_ISSUER",
-    "AGENTEX_SGP_URL",
-    "AGENTEX_SPICEDB_ENDPOINT",
-];
+const ASKING: [&str; 5] =
+    ["AGENTEX_AUTHN", "AGENTEX_TOKENS_FILE", "AGENTEX_OIDC_ISSUER", "AGENTEX_SGP_URL", "AGENTEX_SPICEDB_ENDPOINT"];
 
 impl Values {
     pub(super) fn authorization(
@@ -130,7 +126,11 @@ impl Values {
     ) -> Authorization {
         let backend = self.backend(problems);
         let authn = if backend.is_disabled() { Authn::Nobody } else { self.authn(&backend, host, problems) };
-        if backend.is_disabled() && !host.is_empty() && !is_loopback(host) && !self.boolean("AGENTEX_ALLOW_UNAUTHENTICATED") {
+        if backend.is_disabled()
+            && !host.is_empty()
+            && !is_loopback(host)
+            && !self.boolean("AGENTEX_ALLOW_UNAUTHENTICATED")
+        {
             problems.push(Problem::new(
                 self.name_of("AGENTEX_LISTEN_HOST"),
                 "expected a loopback address, because authorization is disabled; \
@@ -244,11 +244,8 @@ impl Values {
 
     fn authn(&self, backend: &Backend, host: &str, problems: &mut Vec<Problem>) -> Authn {
         let by_what_is_set = || {
-            let settings = [
-                ("AGENTEX_AUTH_URL", "provider"),
-                ("AGENTEX_OIDC_ISSUER", "oidc"),
-                ("AGENTEX_TOKENS_FILE", "tokens"),
-            ];
+            let settings =
+                [("AGENTEX_AUTH_URL", "provider"), ("AGENTEX_OIDC_ISSUER", "oidc"), ("AGENTEX_TOKENS_FILE", "tokens")];
             settings.into_iter().find(|(setting, _)| self.text(setting).is_some()).map(|(_, name)| name)
         };
         match self.text("AGENTEX_AUTHN").or_else(by_what_is_set) {
@@ -370,7 +367,9 @@ impl Values {
         }
         let applied = self.applied();
         if applied.registration == RegistrationAuth::Open {
-            warnings.push("agents register without credentials: whoever reaches this server can take over any of them".to_owned());
+            warnings.push(
+                "agents register without credentials: whoever reaches this server can take over any of them".to_owned(),
+            );
         }
         if applied.agent_scope == AgentScope::All {
             warnings.push("the key of any agent opens everything (AGENTEX_AGENT_SCOPE=all)".to_owned());

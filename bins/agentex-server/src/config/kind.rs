@@ -204,7 +204,9 @@ mod tests {
         for bad in ["auth:8080", "ftp://auth", "http://", "http://u:p@auth", "https://auth?x=1", "https://auth#x"] {
             assert!(!Kind::HttpUrl.accepts(bad), "{bad}");
         }
-        assert!(["spicedb:50051", "http://spicedb:50051", "https://s"].iter().all(|it| Kind::SpiceDbEndpoint.accepts(it)));
+        assert!(
+            ["spicedb:50051", "http://spicedb:50051", "https://s"].iter().all(|it| Kind::SpiceDbEndpoint.accepts(it))
+        );
         assert!(["grpc://spicedb:50051", "u:p@spicedb:1", ""].iter().all(|it| !Kind::SpiceDbEndpoint.accepts(it)));
     }
 

@@ -1,5 +1,9 @@
 //! The whole configuration, read once and checked as a whole before anything is opened.
 
+#[cfg_attr(
+    not(all(feature = "sgp", feature = "spark", feature = "oidc")),
+    allow(dead_code, reason = "configurations of what a build lacks are read and refused")
+)]
 mod authorization;
 mod kind;
 mod settings;
@@ -23,7 +27,11 @@ use kind::Kind;
 use settings::Status;
 use sources::{Given, Origin};
 
-pub(crate) use authorization::{Authn, Authorization, Backend, Legacy, Spark};
+#[cfg(feature = "sgp")]
+pub(crate) use authorization::Legacy;
+#[cfg(feature = "spark")]
+pub(crate) use authorization::Spark;
+pub(crate) use authorization::{Authn, Authorization, Backend};
 pub(crate) use sources::{Problem, Sources};
 
 /// A configuration that has been found good.

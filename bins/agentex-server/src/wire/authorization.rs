@@ -26,7 +26,7 @@ pub(super) fn authorization(config: &Config) -> anyhow::Result<Authorization> {
         Backend::Routed { legacy, spark: options, shadow_sample } => {
             use agentex::authz::router::{RouterSettings, Shadow};
             let shadow = (*shadow_sample > 0.0)
-                .then(|| Shadow { sample: *shadow_sample, deadline: config.authorization.timeout });
+                .then_some(Shadow { sample: *shadow_sample, deadline: config.authorization.timeout });
             let routed = agentex::Routed {
                 legacy: sgp(config, legacy),
                 spark: spark(config, options),
@@ -74,9 +74,7 @@ fn wire(config: &Config, url: &str) -> agentex::sgp::WireOptions {
     agentex::sgp::WireOptions {
         connect_timeout: defaults.connect_timeout.min(config.authorization.timeout),
         total_timeout: config.authorization.timeout,
-        max_answer_bytes: defaults
-            .max_answer_bytes
-            .max(config.authorization.max_list_ids.saturating_mul(BYTES_PER_ID)),
+        max_answer_bytes: defaults.max_answer_bytes.max(config.authorization.max_list_ids.saturating_mul(BYTES_PER_ID)),
         ..defaults
     }
 }

@@ -113,11 +113,8 @@ async fn the_legacy_service_owns_and_keys_still_need_their_agent() {
     let folder = Folder::new();
     let tokens = tokens(&folder);
     let sgp = FakeProvider::start().await;
-    let environment = [
-        ("AGENTEX_AUTHZ_BACKEND", "sgp"),
-        ("AGENTEX_SGP_URL", sgp.url()),
-        ("AGENTEX_TOKENS_FILE", tokens.as_str()),
-    ];
+    let environment =
+        [("AGENTEX_AUTHZ_BACKEND", "sgp"), ("AGENTEX_SGP_URL", sgp.url()), ("AGENTEX_TOKENS_FILE", tokens.as_str())];
     let server = serve_with(&folder, &[], &environment).await;
 
     let task = tells_owners_from_others(server.url()).await;
@@ -185,4 +182,14 @@ async fn the_doctor_asks_whoever_decides() {
     for check in ["authentication", "permissions"] {
         assert!(sick.out.lines().any(|line| line.starts_with(&format!("FAIL  {check}: "))), "{check} in {}", sick.out);
     }
+
+    let issuer = [
+        ("AGENTEX_AUTHZ_BACKEND", "local"),
+        ("AGENTEX_OIDC_ISSUER", url.as_str()),
+        ("AGENTEX_OIDC_AUDIENCE", "agentex"),
+    ];
+    let without_keys = run(&["doctor", "--port", "0", "--data-dir", &data], &issuer);
+    assert_eq!(without_keys.code, 1);
+    assert!(without_keys.out.contains("FAIL  authentication: "), "{}", without_keys.out);
+    assert!(without_keys.out.contains("ok    permissions: "), "{}", without_keys.out);
 }

@@ -13,12 +13,10 @@ use crate::BuildError;
 
 /// What the store has for a backend.
 pub(crate) struct Places {
-    #[cfg_attr(not(feature = "sgp"), expect(dead_code, reason = "only the legacy service asks the rows"))]
     pub(crate) stores: Stores,
     pub(crate) relationships: Option<(Arc<dyn RelationshipStore>, StoreUse)>,
     pub(crate) rollout: Option<Arc<dyn RolloutStore>>,
     /// Whether this is the start of a server, which looks at what it will need.
-    #[cfg_attr(not(feature = "spark"), expect(dead_code, reason = "only SpiceDB has something to look at"))]
     pub(crate) starting: bool,
 }
 
@@ -51,9 +49,9 @@ impl Opened {
             Backend::Disabled => return Ok(opened),
             Backend::Own(authorizer) => remote(authorizer, limits),
             Backend::Local(elsewhere) => {
-                let (store, store_use) = elsewhere
-                    .or(relationships)
-                    .ok_or_else(|| failed("a store of one's own keeps no relationships; name a place for them".into()))?;
+                let (store, store_use) = elsewhere.or(relationships).ok_or_else(|| {
+                    failed("a store of one's own keeps no relationships; name a place for them".into())
+                })?;
                 let graph = GraphAuthorizer::open(store, store_use).await.map_err(|error| failed(error.into()))?;
                 // The store limits calls and outages of its own.
                 Arc::new(Deadline::new(Arc::new(graph), limits.timeout))
@@ -80,8 +78,9 @@ impl Opened {
                 let super::Routed { legacy, spark: options, router, rollout } = *routed;
                 opened.rollout = rollout.or(opened.rollout);
                 let flags = opened.rollout.clone();
-                let flags = flags
-                    .ok_or_else(|| failed("a store of one's own keeps no rollout flags; name a place for them".into()))?;
+                let flags = flags.ok_or_else(|| {
+                    failed("a store of one's own keeps no rollout flags; name a place for them".into())
+                })?;
                 let legacy = remote(sgp(legacy, stores).map_err(failed)?, limits);
                 let spark = SparkAuthorizer::new(&options.settings).map_err(|error| failed(error.into()))?;
                 if starting {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use agentex_authz::{Operation, ResourceKind, ResourceRef, model};
 use agentex_domain::input::{self, Problem, Problems};
 use agentex_domain::ports::{ApiKeyFilter, Clock, StoreError, Stores};
-use agentex_domain::{Agent, ApiKey, ApiKeyId, ApiKeyKind, PageRequest};
+use agentex_domain::{Agent, AgentId, ApiKey, ApiKeyId, ApiKeyKind, PageRequest};
 
-use crate::guard::{Guard, Need, Sought};
+use crate::guard::{Guard, NOTHING, Need, Sought};
 use crate::lifecycle::{Lifecycle, Written};
 use crate::{Absent, AgentSelector, Caller, Error, Keyring};
 
@@ -217,10 +217,8 @@ impl ApiKeys {
     async fn named(&self, caller: &Caller, operation: Operation, key: &ApiKeyName) -> Result<ApiKey, Error> {
         let ApiKeyName { agent: selector, name, kind } = key;
         let agent = self.live_agent(selector).await?;
-        let found = match &agent {
-            Some(agent) => self.stores.api_keys.find_by_name(&agent.id, name, *kind).await?,
-            None => None,
-        };
+        let agent_id = agent.as_ref().map_or_else(|| AgentId::from(NOTHING), |agent| agent.id.clone());
+        let found = self.stores.api_keys.find_by_name(&agent_id, name, *kind).await?;
         let absent_agent = if self.guard.is_enabled() { Absent::ApiKey } else { selector.absent() };
         let of_agent = Sought { absent: absent_agent, ..Sought::agent(selector, agent.as_ref()) };
         let of_key = Sought {

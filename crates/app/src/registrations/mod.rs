@@ -281,9 +281,17 @@ impl Registrations {
             let done = self.stores.agents.register_again(&agent.id, registration, by_id, at, settles).await?;
             done.ok_or_else(|| Error::NotFound(absent(&agent, by_id)))
         };
+        let live = async || {
+            let at = self.clock.now();
+            let done = self.stores.agents.register_live(&agent.id, registration, by_id, at).await?;
+            Ok::<_, Error>(done.map(|done| done.agent))
+        };
         if !agent.is_deleted() {
             self.gate_existing(registrant, &agent, by_id).await?;
-            return Ok(again(None).await?.agent);
+            if let Some(agent) = live().await? {
+                return Ok(agent);
+            }
+            // It was deleted just now.
         }
         // A deleted agent has no owner any more: bringing it back is a create for authorization.
         self.require_create(registrant).await?;
@@ -298,7 +306,7 @@ impl Registrations {
             // Several pods of one deleted agent start at once: one brings it back, the others find it.
             Revived::Occupied => {
                 self.gate_existing(registrant, &agent, by_id).await?;
-                Ok(again(None).await?.agent)
+                live().await?.ok_or(Error::Unavailable("the agent was deleted meanwhile; try again"))
             }
         }
     }
@@ -452,7 +460,13 @@ impl Registrations {
             Ok::<_, StoreError>(if stored { Written::Created(key) } else { Written::Lost(key) })
         };
         let resource = ResourceRef::api_key(candidate.id.as_str());
-        let written = self.lifecycle.create(owner.as_ref(), &resource, Some(parent), write).await?;
+        let written = match self.lifecycle.create(owner.as_ref(), &resource, Some(parent), write).await {
+            // Deleted a moment ago.
+            Err(Error::Store(StoreError::Dangling { .. })) => {
+                return Err(Error::NotFound(Absent::Name(agent.name.clone())));
+            }
+            written => written?,
+        };
         let (Written::Created(key) | Written::Lost(key)) = written;
         self.keyring.open(&key.sealed)
     }

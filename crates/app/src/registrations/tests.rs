@@ -217,8 +217,7 @@ async fn an_existing_agent_needs_update_and_is_neither_registered_nor_granted() 
     let log = Log::default();
     let mut stores = keyed(MockStores::default());
     stores.agents.expect_find_by_name().returning(|_| Ok(Some(stored(AgentStatus::Ready))));
-    stores.agents.expect_register_again().once().returning(|_, _, by_id, _, settles| {
-        assert_eq!(settles, None);
+    stores.agents.expect_register_live().once().returning(|_, _, by_id, _| {
         assert!(!by_id);
         Ok(Some(Reregistered { agent: stored(AgentStatus::Ready), changed: false, revived: false }))
     });
@@ -262,6 +261,27 @@ async fn registering_over_a_deleted_agent_is_a_create_for_authorization() {
 
     assert_eq!(registered.agent.id.as_str(), "stored");
     assert_eq!(log.entries(), ["check create agent:*", "register", "revive", "grant"]);
+}
+
+/// Bringing it back as a mere update would leave an agent that nobody owns.
+#[tokio::test]
+async fn an_agent_that_is_deleted_while_it_registers_again_is_created_anew() {
+    let log = Log::default();
+    let mut stores = keyed(MockStores::default());
+    stores.agents.expect_find_by_name().returning(|_| Ok(Some(stored(AgentStatus::Ready))));
+    stores.agents.expect_register_live().once().returning(|_, _, _, _| Ok(None));
+    stores.agents.expect_find().returning(|_| Ok(Some(stored(AgentStatus::Deleted))));
+    let seen = log.clone();
+    stores.agents.expect_register_again().once().returning(move |_, _, _, _, settles| {
+        assert!(settles.is_some());
+        seen.add("revive");
+        Ok(Some(Reregistered { agent: stored(AgentStatus::Ready), changed: true, revived: true }))
+    });
+    let registrations = registrations(stores, registering(&log, authorizer(&log, |_| true)));
+
+    registrations.register(&Caller::Anonymous, request(Some(alice()))).await.unwrap();
+
+    assert_eq!(log.entries(), ["check update agent:id", "check create agent:*", "register", "revive", "grant"]);
 }
 
 #[tokio::test]
@@ -328,7 +348,7 @@ async fn an_agents_own_key_registers_that_agent_and_no_other() {
         async move {
             let mut stores = keyed(MockStores::default());
             stores.agents.expect_find_by_name().returning(|_| Ok(Some(stored(AgentStatus::Ready))));
-            stores.agents.expect_register_again().returning(|_, _, _, _, _| {
+            stores.agents.expect_register_live().returning(|_, _, _, _| {
                 Ok(Some(Reregistered { agent: stored(AgentStatus::Ready), changed: false, revived: false }))
             });
             registrations(stores, MockAuthorizer::new()).register(&caller, request(None)).await
@@ -407,8 +427,7 @@ async fn a_token_registers_its_agent_wherever_it_was_put() {
     for request in [presenting(Some("agxr_t"), None), in_body()] {
         let mut stores = keyed(with_token(MockStores::default(), Some("stored")));
         stores.agents.expect_find_by_name().returning(|_| Ok(Some(stored(AgentStatus::BuildOnly))));
-        stores.agents.expect_register_again().once().returning(|_, _, _, _, settles| {
-            assert_eq!(settles, None, "the owner stays");
+        stores.agents.expect_register_live().once().returning(|_, _, _, _| {
             Ok(Some(Reregistered { agent: stored(AgentStatus::Ready), changed: true, revived: false }))
         });
 

@@ -2,7 +2,7 @@ use agentex_authz::{Operation, ResourceKind};
 use agentex_domain::{AgentId, Task, TaskId, TaskStatus};
 
 use super::{AuthorizedCall, Inner, Rpc, RpcRequest};
-use crate::guard::{Need, Sought};
+use crate::guard::{NOTHING, Need, Sought};
 use crate::{AgentSelector, Caller, Error, LinkRule, RequestContext, TaskSelector};
 
 /// The task a call was authorized for.
@@ -41,9 +41,12 @@ impl Rpc {
             (AgentSelector::Id(agent), None) => (inner.stores.agents.dial_target(agent).await?, None),
             (AgentSelector::Name(name), task) => {
                 let dial = inner.stores.agents.dial_target_by_name(name).await?;
-                let task = match (&dial, task) {
-                    (Some(dial), Some(task)) => inner.stores.tasks.find_for_agent(task, &dial.agent.id).await?,
-                    _ => None,
+                let task = match task {
+                    Some(task) => {
+                        let agent = dial.as_ref().map_or_else(nothing, |dial| dial.agent.id.clone());
+                        inner.stores.tasks.find_for_agent(task, &agent).await?
+                    }
+                    None => None,
                 };
                 (dial, task)
             }
@@ -129,19 +132,18 @@ impl Inner {
     }
 
     async fn linked_by_name(&self, agent_id: Option<&AgentId>, name: &str) -> Result<Option<Task>, Error> {
-        match self.stores.tasks.find_by_name(name).await? {
-            Some(task) => self.link(task, agent_id).await,
-            None => Ok(None),
+        if let Some(task) = self.stores.tasks.find_by_name(name).await? {
+            return self.link(task, agent_id).await;
         }
+        // A task that is absent costs the same look-ups as one that is hidden.
+        self.stores.tasks.is_linked(&TaskId::from(NOTHING), &agent_id.cloned().unwrap_or_else(nothing)).await?;
+        Ok(None)
     }
 
     /// The task, if the call may reach it through this agent.
     async fn link(&self, task: Task, agent_id: Option<&AgentId>) -> Result<Option<Task>, Error> {
-        let Some(agent_id) = agent_id else { return Ok(None) };
-        if self.stores.tasks.is_linked(&task.id, agent_id).await? {
-            return Ok(Some(task));
-        }
-        Ok(self.tolerates_unlinked(&task.id).then_some(task))
+        let linked = self.stores.tasks.is_linked(&task.id, &agent_id.cloned().unwrap_or_else(nothing)).await?;
+        Ok((agent_id.is_some() && (linked || self.tolerates_unlinked(&task.id))).then_some(task))
     }
 
     /// A task addressed by id that is not linked to the agent.
@@ -160,4 +162,9 @@ impl Inner {
         }
         tolerated
     }
+}
+
+/// The id of an agent that is not there.
+fn nothing() -> AgentId {
+    AgentId::from(NOTHING)
 }

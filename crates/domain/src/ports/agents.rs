@@ -102,6 +102,19 @@ pub trait AgentRepository: Send + Sync {
         settles: Option<Settlement>,
     ) -> Result<Option<Reregistered>, StoreError>;
 
+    /// The same for a row that is not soft-deleted, whose owner it keeps. `None` when there is no such row, also when it is
+    /// being deleted at the same time and the delete comes first: bringing it back takes an intent of its own.
+    ///
+    /// # Errors
+    /// As [`Self::register_again`].
+    async fn register_live(
+        &self,
+        id: &AgentId,
+        registration: &Registration,
+        always_stamp: bool,
+        at: Timestamp,
+    ) -> Result<Option<Reregistered>, StoreError>;
+
     /// Applies [`Agent::revive_as_build`] to a soft-deleted row and settles the intent. `None`, nothing settled, when there is no soft-deleted row with this id.
     async fn revive_as_build(
         &self,

@@ -42,6 +42,9 @@ pub trait ApiKeyRepository: Send + Sync {
     /// The agent's newest internal key; when it has none, `candidate` is stored and returned. Of several concurrent calls
     /// for one agent exactly one stores its candidate and all return it. A name that is taken gets a suffix. The intent is
     /// settled when the candidate is stored, and only then.
+    ///
+    /// # Errors
+    /// [`StoreError::Dangling`] when there is no key and the agent does not exist or is deleted.
     async fn internal_key_or_insert(
         &self,
         candidate: &ApiKey,

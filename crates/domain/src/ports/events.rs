@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 
 use crate::ports::StoreError;
-use crate::{AgentId, Event, MessageContent, TaskId, Timestamp};
+use crate::{AgentId, Event, EventId, MessageContent, TaskId, Timestamp};
 
 /// Keeps events. Every method is atomic by itself.
 #[cfg_attr(any(test, feature = "mock"), mockall::automock)]
@@ -18,4 +18,17 @@ pub trait EventRepository: Send + Sync {
         content: Option<MessageContent>,
         at: Timestamp,
     ) -> Result<Event, StoreError>;
+
+    /// The event with this id, unless its task is deleted.
+    async fn find(&self, id: &EventId) -> Result<Option<Event>, StoreError>;
+
+    /// The events of a task for an agent in the order of their sequence ids, at most `limit`; none of a deleted task. With
+    /// `after`, only those that follow this event of the task; an unknown event and one of another task count as not given.
+    async fn list(
+        &self,
+        task_id: &TaskId,
+        agent_id: &AgentId,
+        after: Option<EventId>,
+        limit: Option<u32>,
+    ) -> Result<Vec<Event>, StoreError>;
 }

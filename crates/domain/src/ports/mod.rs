@@ -5,6 +5,7 @@ mod agent_client;
 mod agent_forwarder;
 mod agents;
 mod api_keys;
+mod checkpoints;
 mod clock;
 mod deployments;
 mod error;
@@ -14,8 +15,12 @@ mod intents;
 mod messages;
 mod probe;
 mod registration_tokens;
+mod spans;
+mod states;
 mod stores;
+mod task_items;
 mod tasks;
+mod trackers;
 
 #[cfg(any(test, feature = "mock"))]
 pub use agent_client::MockAgentClient;
@@ -29,6 +34,9 @@ pub use agents::{AgentFilter, AgentOrder, AgentRepository, DialTarget, Reregiste
 #[cfg(any(test, feature = "mock"))]
 pub use api_keys::MockApiKeyRepository;
 pub use api_keys::{ApiKeyFilter, ApiKeyRepository, InternalKey, KeyOwner};
+#[cfg(any(test, feature = "mock"))]
+pub use checkpoints::MockCheckpointRepository;
+pub use checkpoints::{CheckpointFilter, CheckpointRepository, RepeatedWrite};
 pub use clock::{Clock, SystemClock};
 #[cfg(any(test, feature = "mock"))]
 pub use deployments::MockDeploymentRepository;
@@ -48,7 +56,17 @@ pub use probe::{Probe, ProbeError};
 #[cfg(any(test, feature = "mock"))]
 pub use registration_tokens::MockRegistrationTokenRepository;
 pub use registration_tokens::{RegistrationToken, RegistrationTokenRepository};
+#[cfg(any(test, feature = "mock"))]
+pub use spans::MockSpanRepository;
+pub use spans::{FoundSpan, SpanFilter, SpanOrder, SpanRepository, SpanUpdate};
+#[cfg(any(test, feature = "mock"))]
+pub use states::MockStateRepository;
+pub use states::{StateOrder, StateRepository};
 pub use stores::Stores;
+pub use task_items::TaskItemFilter;
 #[cfg(any(test, feature = "mock"))]
 pub use tasks::MockTaskRepository;
 pub use tasks::{DeletedTask, TaskChange, TaskFilter, TaskInsert, TaskOrder, TaskRepository, Transitioned};
+#[cfg(any(test, feature = "mock"))]
+pub use trackers::MockTrackerRepository;
+pub use trackers::{TrackerChange, TrackerOrder, TrackerRepository, TrackerUpdate};

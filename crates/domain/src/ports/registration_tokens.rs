@@ -34,7 +34,7 @@ pub trait RegistrationTokenRepository: Send + Sync {
     /// Stores a token and drops the agent's expired ones.
     ///
     /// # Errors
-    /// [`StoreError::Dangling`] when the agent does not exist.
+    /// [`StoreError::Dangling`] when the agent does not exist or is deleted.
     async fn insert(&self, token: &RegistrationToken) -> Result<(), StoreError>;
 
     /// The agent (not a deleted one) that the token with this digest is good for at `now`.

@@ -2,8 +2,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::ports::{
-    AgentRepository, ApiKeyRepository, DeploymentRepository, EventRepository, IntentRepository, MessageRepository,
-    OwnerRepository, Probe, RegistrationTokenRepository, TaskRepository,
+    AgentRepository, ApiKeyRepository, CheckpointRepository, DeploymentRepository, EventRepository, IntentRepository,
+    MessageRepository, OwnerRepository, Probe, RegistrationTokenRepository, SpanRepository, StateRepository,
+    TaskRepository, TrackerRepository,
 };
 
 /// Every repository of one store, as an adapter hands them out.
@@ -21,6 +22,14 @@ pub struct Stores {
     pub messages: Arc<dyn MessageRepository>,
     /// Events.
     pub events: Arc<dyn EventRepository>,
+    /// What agents remember about tasks.
+    pub states: Arc<dyn StateRepository>,
+    /// How far agents have processed the events of tasks.
+    pub trackers: Arc<dyn TrackerRepository>,
+    /// Spans.
+    pub spans: Arc<dyn SpanRepository>,
+    /// Saved states of graphs that agents run.
+    pub checkpoints: Arc<dyn CheckpointRepository>,
     /// Unfinished changes of the authorization graph.
     pub intents: Arc<dyn IntentRepository>,
     /// Who owns what.

@@ -4,11 +4,15 @@
 pub(crate) mod access;
 pub(crate) mod agents;
 pub(crate) mod api_keys;
+pub(crate) mod checkpoints;
 pub(crate) mod content;
 pub(crate) mod errors;
 pub(crate) mod messages;
 pub(crate) mod rpc;
+pub(crate) mod spans;
+pub(crate) mod states;
 pub(crate) mod tasks;
+pub(crate) mod trackers;
 pub(crate) mod updates;
 
 use serde::Serialize;

@@ -43,8 +43,29 @@ where
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let options = Shared::from_ref(state).options;
+        Self::take(request, options.max_body_bytes, options.request_timeout).await
+    }
+}
+
+/// The same for checkpoints, which may be larger.
+pub(crate) struct CheckpointApiBody(pub(crate) ApiBody);
+
+impl<S: Send + Sync> FromRequest<S> for CheckpointApiBody
+where
+    Shared: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let options = Shared::from_ref(state).options;
+        ApiBody::take(request, options.max_checkpoint_body_bytes, options.request_timeout).await.map(Self)
+    }
+}
+
+impl ApiBody {
+    async fn take(request: Request, limit: usize, timeout: Duration) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let text = collect(&parts.headers, body, options.max_body_bytes, options.request_timeout).await?;
+        let text = collect(&parts.headers, body, limit, timeout).await?;
         if text.is_empty() {
             return Ok(Self(Sent::Nothing));
         }
@@ -56,9 +77,7 @@ where
             Err(_) => Err(ApiError::problem("body", "JSON decode error")),
         }
     }
-}
 
-impl ApiBody {
     /// Reads what the route requires.
     pub(crate) fn read<T: RequestBody>(&self) -> Result<T, Problems> {
         let problem = |text: &str| vec![Problem { path: "body".to_owned(), text: text.to_owned() }];

@@ -14,8 +14,11 @@ use http::request::Parts;
 use crate::error::ApiError;
 use crate::layers::request_id::RequestId;
 
-pub(crate) use body::{ApiBody, IdentifierFields, RequestBody, collect};
-pub(crate) use path::{AgentPath, ApiKeyNamePath, ApiKeyPath, MessagePath, QueryPath, TaskPath};
+pub(crate) use body::{ApiBody, CheckpointApiBody, IdentifierFields, RequestBody, collect};
+pub(crate) use path::{
+    AgentPath, ApiKeyNamePath, ApiKeyPath, EventPath, MessagePath, QueryPath, SpanPath, StatePath, TaskPath,
+    TrackerPath,
+};
 pub(crate) use query::{ApiQuery, QueryParams, QueryReader};
 
 /// Who is calling, as the route's policy found out before the handler ran.

@@ -1,6 +1,6 @@
 use agentex_app::{Absent, AgentSelector, Error, TaskSelector};
 use agentex_domain::input::HAS_NUL;
-use agentex_domain::{AgentId, ApiKeyId, MessageId, TaskId};
+use agentex_domain::{AgentId, ApiKeyId, EventId, MessageId, SpanId, StateId, TaskId, TrackerId};
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
 
@@ -15,6 +15,18 @@ pub(crate) struct TaskPath(pub(crate) TaskSelector);
 
 /// The message a path names.
 pub(crate) struct MessagePath(pub(crate) MessageId);
+
+/// The span a path names.
+pub(crate) struct SpanPath(pub(crate) SpanId);
+
+/// The state a path names.
+pub(crate) struct StatePath(pub(crate) StateId);
+
+/// The event a path names.
+pub(crate) struct EventPath(pub(crate) EventId);
+
+/// The tracker a path names.
+pub(crate) struct TrackerPath(pub(crate) TrackerId);
 
 /// The API key a path names by id. Which text says that there is none depends on who asks, so the use case says it.
 pub(crate) struct ApiKeyPath(pub(crate) ApiKeyId);
@@ -57,8 +69,39 @@ impl<S: Send + Sync> FromRequestParts<S> for MessagePath {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let id = text(parts, state, "message_id").await?.ok_or(NO_PARAMETER)?;
-        if can_name(&id) { Ok(Self(MessageId::from(id))) } else { Err(Error::NotFound(Absent::Id(id)).into()) }
+        Ok(Self(MessageId::from(id(parts, state, "message_id").await?)))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for SpanPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        Ok(Self(SpanId::from(id(parts, state, "span_id").await?)))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for StatePath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        Ok(Self(StateId::from(id(parts, state, "state_id").await?)))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for EventPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        Ok(Self(EventId::from(id(parts, state, "event_id").await?)))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for TrackerPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        Ok(Self(TrackerId::from(id(parts, state, "tracker_id").await?)))
     }
 }
 
@@ -95,6 +138,12 @@ async fn address<S: Send + Sync>(parts: &mut Parts, state: &S, id: &str, name: &
     }
     let name = text(parts, state, name).await?.ok_or(NO_PARAMETER)?;
     if can_name(&name) { Ok(Address::Name(name)) } else { Err(Error::NotFound(Absent::Name(name)).into()) }
+}
+
+/// The id that the path parameter `name` holds.
+async fn id<S: Send + Sync>(parts: &mut Parts, state: &S, name: &str) -> Result<String, ApiError> {
+    let id = text(parts, state, name).await?.ok_or(NO_PARAMETER)?;
+    if can_name(&id) { Ok(id) } else { Err(Error::NotFound(Absent::Id(id)).into()) }
 }
 
 /// One decoded path parameter; `None` when the template has none of this name.

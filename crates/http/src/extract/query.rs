@@ -127,6 +127,27 @@ impl<'a> QueryReader<'a> {
         bounded
     }
 
+    /// The page. One that would be too large is cut to the largest; where ordering is strict, it is a problem.
+    pub(crate) fn bounded_page(&mut self) -> Option<PageRequest> {
+        let limit = if self.query.strict_ordering {
+            self.limit()
+        } else {
+            self.integer("limit", i64::from(PageRequest::DEFAULT_LIMIT)).and_then(|limit| {
+                self.at_least_one("limit", limit)?;
+                u32::try_from(limit.min(i64::from(PageRequest::MAX_LIMIT))).ok()
+            })
+        };
+        let page_number = self.page_number().and_then(|number| self.at_least_one("page_number", number));
+        Some(PageRequest { limit: limit?, page_number: page_number? })
+    }
+
+    fn at_least_one(&mut self, name: &str, number: i64) -> Option<u64> {
+        if number < 1 {
+            self.problem(name, "Input should be greater than or equal to 1");
+        }
+        u64::try_from(number).ok().filter(|number| *number >= 1)
+    }
+
     /// The page number, which may be less than 1 on routes that refuse that later and in other words.
     pub(crate) fn page_number(&mut self) -> Option<i64> {
         self.integer("page_number", 1)
@@ -205,6 +226,20 @@ mod tests {
             assert_eq!(only(bad), "Input should be a valid integer, unable to parse string as an integer", "{bad}");
         }
         assert!(only("99999999999999999999").contains("exceeded maximum size"));
+    }
+
+    #[test]
+    fn pages_too_large_are_cut_unless_ordering_is_strict() {
+        let tolerant = query("limit=5000&page_number=2", false);
+        let mut reader = QueryReader { query: &tolerant, problems: Problems::new() };
+
+        assert_eq!(reader.bounded_page(), Some(PageRequest { limit: 1000, page_number: 2 }));
+        assert!(reader.problems.is_empty());
+        assert_eq!(problems("limit=5000&page_number=0", |reader| _ = reader.bounded_page()).len(), 2);
+        let tolerant = query("limit=0&page_number=-1", false);
+        let mut reader = QueryReader { query: &tolerant, problems: Problems::new() };
+        assert_eq!(reader.bounded_page(), None);
+        assert_eq!(reader.problems.len(), 2);
     }
 
     #[test]

@@ -3,14 +3,19 @@
 pub(crate) mod access;
 pub(crate) mod agents;
 pub(crate) mod api_keys;
+pub(crate) mod checkpoints;
 pub(crate) mod docs;
+pub(crate) mod events;
 pub(crate) mod forwarding;
 pub(crate) mod health;
 pub(crate) mod messages;
 pub(crate) mod registrations;
 pub(crate) mod rpc;
+pub(crate) mod spans;
+pub(crate) mod states;
 pub(crate) mod streams;
 pub(crate) mod tasks;
+pub(crate) mod trackers;
 
 use agentex_domain::PageRequest;
 use axum::routing::{any, get};
@@ -54,6 +59,19 @@ pub(crate) fn api() -> Mount {
         .route(Policy::Principal, routes!(messages::create_batch, messages::update_batch))
         .route(Policy::Principal, routes!(messages::page))
         .route(Policy::Principal, routes!(messages::get, messages::update))
+        .route(Policy::Principal, routes!(spans::list, spans::create))
+        .route(Policy::Principal, routes!(spans::get, spans::update))
+        .route(Policy::Principal, routes!(checkpoints::find))
+        .route(Policy::Principal, routes!(checkpoints::put))
+        .route(Policy::Principal, routes!(checkpoints::put_writes))
+        .route(Policy::Principal, routes!(checkpoints::list))
+        .route(Policy::Principal, routes!(checkpoints::delete_thread))
+        .route(Policy::Principal, routes!(states::list, states::create))
+        .route(Policy::Principal, routes!(states::get, states::update, states::delete))
+        .route(Policy::Principal, routes!(events::list))
+        .route(Policy::Principal, routes!(events::get))
+        .route(Policy::Principal, routes!(trackers::list))
+        .route(Policy::Principal, routes!(trackers::get, trackers::update))
 }
 
 /// The documented routes and what comes with them.

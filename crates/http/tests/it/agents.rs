@@ -238,6 +238,7 @@ async fn agents_can_be_found_by_their_task() {
 }
 
 /// 46.
+/// authz §7: 72
 #[tokio::test]
 async fn a_hidden_agent_reads_like_an_absent_one() {
     let world = World::new().await;

@@ -9,6 +9,7 @@ async fn authenticated() -> World {
 const ALICE: (&str, &str) = ("authorization", "Bearer alice");
 
 /// 12, 40 and 41.
+/// authz §7: 42, 45
 #[tokio::test]
 async fn credentials_are_asked_for_before_anything_is_told() {
     let world = authenticated().await;
@@ -32,6 +33,7 @@ async fn credentials_are_asked_for_before_anything_is_told() {
 }
 
 /// 33 (agents) and 59.
+/// authz §7: 40, 41
 #[tokio::test]
 async fn public_routes_ask_for_nothing() {
     let world = authenticated().await;
@@ -45,6 +47,7 @@ async fn public_routes_ask_for_nothing() {
 }
 
 /// 42.
+/// authz §7: 37
 #[tokio::test]
 async fn an_outage_of_the_provider_is_not_a_refusal() {
     let world = authenticated().await;
@@ -57,6 +60,7 @@ async fn an_outage_of_the_provider_is_not_a_refusal() {
 }
 
 /// 43; the good user credentials beside the bad key do not help.
+/// authz §7: 47
 #[tokio::test]
 async fn a_bad_agent_key_is_refused() {
     let world = authenticated().await;
@@ -72,6 +76,7 @@ async fn a_bad_agent_key_is_refused() {
 }
 
 /// 41 (agents).
+/// authz §7: 46, 49
 #[tokio::test]
 async fn a_key_works_as_long_as_its_agent_lives() {
     let world = authenticated().await;
@@ -85,6 +90,7 @@ async fn a_key_works_as_long_as_its_agent_lives() {
 }
 
 /// 44.
+/// authz §7: 51
 #[tokio::test]
 async fn a_store_failure_is_no_answer_about_a_key() {
     let world = authenticated().await;
@@ -97,6 +103,7 @@ async fn a_store_failure_is_no_answer_about_a_key() {
 
 /// Every documented route, so that one with a forgotten policy is seen: all ask for credentials but registration, which
 /// pods call before they have any.
+/// authz §7: 53
 #[tokio::test]
 async fn no_documented_route_is_open_by_accident() {
     let world = authenticated().await;

@@ -306,6 +306,7 @@ async fn odd_ordering_is_tolerated_or_refused_as_configured() {
 }
 
 /// 38 and 39.
+/// authz §7: 76, 78
 #[tokio::test]
 async fn lists_hold_what_the_caller_may_see() {
     let world = World::new().await;
@@ -321,6 +322,7 @@ async fn lists_hold_what_the_caller_may_see() {
 }
 
 /// 47.
+/// authz §7: 68, 69
 #[tokio::test]
 async fn a_denial_is_told_only_to_those_who_may_look() {
     use agentex_authz::Operation::{Delete, Read};
@@ -336,6 +338,7 @@ async fn a_denial_is_told_only_to_those_who_may_look() {
 }
 
 /// 48, and the other ways in which nobody decides.
+/// authz §7: 5, 6, 7, 8, 9, 71
 #[tokio::test]
 async fn an_authorization_failure_is_no_decision() {
     type Outage = fn() -> AuthzError;

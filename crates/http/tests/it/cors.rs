@@ -48,6 +48,7 @@ async fn a_preflight_of_another_origin_is_refused() {
 }
 
 /// 29.
+/// authz §7: 52
 #[tokio::test]
 async fn errors_can_be_read_by_allowed_pages_only() {
     let world = only("https://a.example").await;

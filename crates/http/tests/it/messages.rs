@@ -165,6 +165,7 @@ async fn a_batch_is_stored_in_order_or_not_at_all() {
 }
 
 /// 18, 19, 20, 21 and 22.
+/// authz §7: 137
 #[tokio::test]
 async fn an_update_replaces_the_content() {
     let world = World::new().await;
@@ -190,6 +191,7 @@ async fn an_update_replaces_the_content() {
 }
 
 /// 23, 24, 25 and 26.
+/// authz §7: 138
 #[tokio::test]
 async fn a_batch_update_keeps_the_order_of_the_request() {
     let world = World::new().await;
@@ -224,6 +226,7 @@ async fn a_batch_update_keeps_the_order_of_the_request() {
 }
 
 /// 27.
+/// authz §7: 136
 #[tokio::test]
 async fn a_message_of_a_hidden_task_reads_like_an_absent_one() {
     let world = World::new().await;

@@ -50,7 +50,12 @@ impl Recording {
 
 #[async_trait]
 impl Authorizer for Recording {
-    async fn check(&self, by: &Principal, operation: Operation, resource: &ResourceRef) -> Result<Decision, AuthzError> {
+    async fn check(
+        &self,
+        by: &Principal,
+        operation: Operation,
+        resource: &ResourceRef,
+    ) -> Result<Decision, AuthzError> {
         self.calls.add(format!("check {operation} {resource}"));
         self.inner.check(by, operation, resource).await
     }

@@ -47,6 +47,7 @@ async fn the_id_comes_back_and_both_members_are_there() {
 }
 
 /// 3, 5 and 6.
+/// authz §7: 127, 129
 #[tokio::test]
 async fn a_malformed_call_is_refused_before_anything_happens() {
     let (world, agent) = with_agent("async").await;
@@ -85,6 +86,7 @@ async fn a_malformed_call_is_refused_before_anything_happens() {
 }
 
 /// 4.
+/// authz §7: 126
 #[tokio::test]
 async fn a_task_is_named_once() {
     let (world, _agent) = with_agent("async").await;

@@ -92,6 +92,7 @@ async fn an_end_that_only_the_row_knows_ends_the_stream() {
 }
 
 /// 47.
+/// authz §7: 113
 #[tokio::test]
 async fn a_reader_who_loses_the_permission_loses_the_stream() {
     let settings = Settings { stream_keepalive: Duration::from_millis(20), ..Settings::default() };
@@ -149,6 +150,7 @@ async fn an_ended_task_is_replayed_and_the_stream_ends() {
 }
 
 /// 16 and 17.
+/// authz §7: 112
 #[tokio::test]
 async fn a_task_that_is_absent_or_hidden_has_no_stream() {
     let world = World::new().await;

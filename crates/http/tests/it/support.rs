@@ -96,7 +96,9 @@ impl World {
                 (Authorization::Off, false) => (None, Arc::new(NoAuthentication)),
                 (Authorization::Off, true) => (None, Arc::new(Bearer)),
                 (Authorization::Rules, false) => (Some(Arc::new(rules.clone())), Arc::new(Somebody)),
-                (Authorization::Rules, true) | (Authorization::StrictRules, _) => (Some(Arc::new(rules.clone())), Arc::new(Bearer)),
+                (Authorization::Rules, true) | (Authorization::StrictRules, _) => {
+                    (Some(Arc::new(rules.clone())), Arc::new(Bearer))
+                }
                 (Authorization::Graph, _) => {
                     let graph = GraphAuthorizer::open(store.relationships(), StoreUse::Exclusive).await.unwrap();
                     (Some(Arc::new(graph)), Arc::new(Bearer))
@@ -367,7 +369,12 @@ impl Rules {
 
 #[async_trait]
 impl Authorizer for Rules {
-    async fn check(&self, by: &Principal, operation: Operation, resource: &ResourceRef) -> Result<Decision, AuthzError> {
+    async fn check(
+        &self,
+        by: &Principal,
+        operation: Operation,
+        resource: &ResourceRef,
+    ) -> Result<Decision, AuthzError> {
         let (denied, outage, broken) = {
             let book = self.book();
             let denied = book.denied.contains(&(operation, resource.selector.clone())) || book.is_closed_to(by);

@@ -171,6 +171,7 @@ async fn of_two_endings_at_once_one_wins() {
 }
 
 /// 22.
+/// authz §7: 103, 104
 #[tokio::test]
 async fn cancelling_has_a_permission_of_its_own() {
     let world = World::new().await;

@@ -2,10 +2,15 @@
 
 mod agent;
 mod api_key;
+mod checkpoint;
 mod deployment;
+mod event;
 mod intent;
 mod message;
+mod span;
+mod state;
 mod task;
+mod tracker;
 
 use agentex_authz::ResourceKind;
 use agentex_domain::ports::{BoxError, StoreError};
@@ -14,10 +19,15 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use agent::{AgentRow, agent_columns};
 pub(crate) use api_key::{ApiKeyRow, api_key_columns};
+pub(crate) use checkpoint::{BlobRow, CheckpointRow, WriteRow, checkpoint_columns};
 pub(crate) use deployment::{DeploymentRow, deployment_columns};
+pub(crate) use event::{EventRow, event_columns};
 pub(crate) use intent::{IntentRow, OwnershipRow, intent_columns, ownership_columns};
 pub(crate) use message::{MessageRow, message_columns};
+pub(crate) use span::{SpanRow, span_columns};
+pub(crate) use state::{StateRow, state_columns};
 pub(crate) use task::{TaskRow, task_columns};
+pub(crate) use tracker::{TrackerRow, tracker_columns};
 
 const RESOURCE_KINDS: [(&str, ResourceKind); 4] = [
     (ResourceKind::Agent.as_str(), ResourceKind::Agent),

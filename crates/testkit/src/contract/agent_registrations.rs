@@ -114,6 +114,23 @@ pub async fn registering_over_a_deleted_agent_revives_it_under_its_id(stores: &S
     assert!(!again.changed && !again.revived);
 }
 
+/// Whoever only means to register a live agent again must not bring back one that was deleted meanwhile.
+pub async fn registering_a_live_agent_does_not_revive_a_deleted_one(stores: &Stores) {
+    let (dead, alive) = (agent("dead"), agent("alive"));
+    insert(stores, &[dead.clone(), alive.clone()]).await;
+    stores.agents.delete(&dead.id, Agent::REASON_DELETED, at(1), None).await.unwrap().unwrap();
+    let buried = find(stores, &dead.id).await;
+
+    let refused = stores.agents.register_live(&dead.id, &registration("dead"), true, at(2)).await.unwrap();
+    let unknown = stores.agents.register_live(&AgentId::generate(), &registration("new"), true, at(2)).await.unwrap();
+    let done = stores.agents.register_live(&alive.id, &registration("alive"), true, at(2)).await.unwrap().unwrap();
+
+    assert_eq!((refused, unknown), (None, None));
+    assert_eq!(find(stores, &dead.id).await, buried);
+    assert!(done.changed && !done.revived);
+    assert_eq!((find(stores, &alive.id).await, done.agent.registered_at), (done.agent.clone(), Some(at(2))));
+}
+
 /// An equal registration of an agent that points to a production deployment counts as a change: the agent's own URL is
 /// the one to call from now on.
 pub async fn a_registration_takes_the_production_pointer_off(stores: &Stores) {

@@ -177,7 +177,6 @@ pub async fn deleting_keeps_the_row_and_drops_the_agents_keys_only(stores: &Stor
     assert_eq!(stores.agents.find_by_name("gone").await.unwrap(), Some(expected));
     assert_eq!(stores.agents.dial_target(&gone.id).await.unwrap().unwrap().internal_key, None);
     assert_eq!(stores.agents.dial_target(&other.id).await.unwrap().unwrap().internal_key, Some(kept));
-    stored_internal_key(stores, &gone.id).await;
 }
 
 pub async fn deleting_twice_or_an_absent_agent_is_none(stores: &Stores) {

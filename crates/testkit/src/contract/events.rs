@@ -5,9 +5,10 @@
 use std::collections::BTreeSet;
 
 use agentex_domain::ports::{StoreError, Stores};
-use agentex_domain::{Agent, AgentId, TaskId};
+use agentex_domain::{Agent, AgentId, Event, EventId, TaskId};
 use serde_json::json;
 
+use super::stored::delete;
 use crate::build::{agent, at, data, new_task, text};
 
 async fn agent_and_task(stores: &Stores, name: &str) -> (Agent, TaskId) {
@@ -73,4 +74,57 @@ pub async fn an_event_of_an_absent_task_or_agent_is_dangling(stores: &Stores) {
     assert!(matches!(no_agent, Err(StoreError::Dangling { .. })), "{no_agent:?}");
 
     stores.events.append(&task_id, &agent.id, Some(text("x")), at(0)).await.unwrap();
+}
+
+async fn appended(stores: &Stores, task_id: &TaskId, agent_id: &AgentId, count: i64) -> Vec<Event> {
+    let mut events = Vec::new();
+    for second in 0..count {
+        let content = (second % 2 == 0).then(|| data(json!({"n": 9_007_199_254_740_993_i64})));
+        events.push(stores.events.append(task_id, agent_id, content, at(-second)).await.unwrap());
+    }
+    events
+}
+
+pub async fn an_event_is_found_by_its_id_while_its_task_lives(stores: &Stores) {
+    let (agent, task_id) = agent_and_task(stores, "listener").await;
+    for event in appended(stores, &task_id, &agent.id, 2).await {
+        assert_eq!(stores.events.find(&event.id).await.unwrap(), Some(event.clone()));
+    }
+    assert_eq!(stores.events.find(&EventId::generate()).await.unwrap(), None);
+
+    let event = appended(stores, &task_id, &agent.id, 1).await.remove(0);
+    delete(stores, &task_id).await;
+    assert_eq!(stores.events.find(&event.id).await.unwrap(), None);
+    assert_eq!(stores.events.list(&task_id, &agent.id, None, None).await.unwrap(), []);
+}
+
+pub async fn events_are_listed_by_task_and_agent_in_the_order_of_their_sequence(stores: &Stores) {
+    let (agent, task_id) = agent_and_task(stores, "listener").await;
+    let (other_agent, other_task) = agent_and_task(stores, "other").await;
+    let expected = appended(stores, &task_id, &agent.id, 3).await;
+    appended(stores, &other_task, &other_agent.id, 1).await;
+    let of_other_agent = appended(stores, &task_id, &other_agent.id, 1).await;
+
+    assert_eq!(stores.events.list(&task_id, &agent.id, None, None).await.unwrap(), expected);
+    assert_eq!(stores.events.list(&task_id, &agent.id, None, Some(2)).await.unwrap(), expected[..2]);
+    assert_eq!(stores.events.list(&task_id, &other_agent.id, None, None).await.unwrap(), of_other_agent);
+    assert_eq!(stores.events.list(&other_task, &agent.id, None, None).await.unwrap(), []);
+    assert_eq!(stores.events.list(&TaskId::generate(), &agent.id, None, None).await.unwrap(), []);
+}
+
+pub async fn a_list_of_events_goes_on_after_an_event_of_the_task(stores: &Stores) {
+    let (agent, task_id) = agent_and_task(stores, "listener").await;
+    let (other_agent, other_task) = agent_and_task(stores, "other").await;
+    let expected = appended(stores, &task_id, &agent.id, 3).await;
+    let foreign = appended(stores, &other_task, &other_agent.id, 1).await.remove(0).id;
+    let list = async |after: &EventId, limit| {
+        stores.events.list(&task_id, &agent.id, Some(after.clone()), limit).await.unwrap()
+    };
+
+    assert_eq!(list(&expected[0].id, Some(1)).await, expected[1..2]);
+    assert_eq!(list(&expected[0].id, None).await, expected[1..]);
+    assert_eq!(list(&expected[2].id, None).await, []);
+    for unknown in [EventId::generate(), foreign] {
+        assert_eq!(list(&unknown, None).await, expected);
+    }
 }

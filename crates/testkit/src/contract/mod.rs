@@ -8,6 +8,7 @@ pub mod agent_registrations;
 pub mod agents;
 pub mod api_keys;
 pub mod authorizers;
+pub mod checkpoints;
 pub mod containment;
 pub mod departures;
 pub mod deployments;
@@ -23,14 +24,18 @@ pub mod registration_tokens;
 pub mod relationships;
 pub mod rollout;
 pub mod settlements;
+pub mod spans;
+pub mod states;
 pub mod streams;
 pub mod task_changes;
 pub mod task_deletions;
 pub mod task_lists;
 pub mod tasks;
+pub mod trackers;
 pub mod transitions;
 
 mod stored;
+mod task_items;
 
 /// One `#[tokio::test]` per case of the store suites, in a module per suite.
 ///
@@ -63,6 +68,7 @@ macro_rules! store_contract {
                 a_registration_by_id_renames_and_frees_the_old_name
                 renaming_onto_a_taken_name_changes_nothing
                 registering_over_a_deleted_agent_revives_it_under_its_id
+                registering_a_live_agent_does_not_revive_a_deleted_one
                 a_registration_takes_the_production_pointer_off
                 registering_an_absent_agent_again_is_none
                 concurrent_registrations_keep_each_others_metadata
@@ -285,6 +291,61 @@ macro_rules! store_contract {
                 sequence_ids_rise_over_all_tasks
                 concurrent_events_get_sequence_ids_of_their_own
                 an_event_of_an_absent_task_or_agent_is_dangling
+                an_event_is_found_by_its_id_while_its_task_lives
+                events_are_listed_by_task_and_agent_in_the_order_of_their_sequence
+                a_list_of_events_goes_on_after_an_event_of_the_task
+            }
+            states {
+                a_stored_state_reads_back_equal_whatever_it_holds
+                a_taken_state_id_is_refused
+                an_agent_may_keep_several_states_of_one_task
+                an_absent_or_deleted_task_takes_no_state
+                a_replacement_replaces_everything_but_the_ids_and_the_first_time
+                a_deleted_state_is_answered_once_and_gone
+                states_of_a_deleted_task_are_absent
+                a_list_of_states_shows_what_its_filter_says
+                a_list_of_states_follows_the_order_asked_for_in_both_directions
+                pages_of_equal_states_show_each_exactly_once
+            }
+            trackers {
+                a_task_comes_with_one_empty_tracker
+                a_change_replaces_the_words_and_moves_the_cursor_only_when_told
+                a_cursor_never_moves_backwards
+                an_event_of_another_task_or_agent_is_as_unknown_as_an_absent_one
+                of_concurrent_changes_the_furthest_cursor_stays
+                trackers_of_an_absent_or_deleted_task_are_absent
+                a_list_of_trackers_shows_what_its_filter_says
+                a_list_of_trackers_follows_the_order_asked_for_in_both_directions
+            }
+            spans {
+                a_stored_span_reads_back_equal_whatever_it_carries
+                a_span_without_task_belongs_to_the_task_whose_id_is_its_traces
+                a_taken_id_is_refused_and_the_span_that_has_it_stays
+                an_absent_or_deleted_task_takes_no_spans
+                a_change_overwrites_what_it_names_and_keeps_the_rest
+                data_that_is_no_object_is_replaced
+                a_change_reaches_the_span_only_where_it_was_looked_for
+                a_span_moves_to_live_tasks_only
+                concurrent_changes_keep_each_others_fields_and_keys
+                a_list_of_a_task_holds_its_spans_and_those_of_its_trace
+                a_scope_limits_the_list_and_its_pages
+                an_agent_sees_spans_of_its_tasks_and_of_none
+                a_list_follows_the_order_asked_for_in_both_directions
+                pages_of_spans_that_began_at_once_show_each_exactly_once
+            }
+            checkpoints {
+                a_checkpoint_reads_back_equal_with_its_blobs
+                without_an_id_the_greatest_is_found_byte_by_byte
+                a_checkpoint_stored_again_is_replaced_and_keeps_its_parent
+                only_the_versions_a_checkpoint_names_are_its_blobs
+                a_version_keeps_its_first_bytes
+                writes_come_in_order_of_step_and_index
+                a_repeated_write_stays_or_replaces_as_asked
+                namespaces_of_a_thread_are_apart
+                a_list_is_limited_by_place_metadata_and_number
+                a_deleted_thread_is_gone_and_others_are_intact
+                a_deleted_task_takes_no_checkpoints_and_no_writes
+                concurrent_writers_of_the_same_keys_all_succeed
             }
             probe {
                 a_running_store_answers_its_probe
@@ -336,6 +397,10 @@ mod tests {
             ("message_pages", include_str!("message_pages.rs")),
             ("message_filters", include_str!("message_filters.rs")),
             ("events", include_str!("events.rs")),
+            ("states", include_str!("states.rs")),
+            ("trackers", include_str!("trackers.rs")),
+            ("spans", include_str!("spans.rs")),
+            ("checkpoints", include_str!("checkpoints.rs")),
             ("probe", include_str!("probe.rs")),
         ];
         for (suite, source) in suites {

@@ -88,8 +88,8 @@ pub async fn a_token_of_a_deleted_agent_is_good_for_nothing(stores: &Stores) {
     let gone = stored_agent(stores, "gone").await;
     stores.agents.delete(&gone.id, "gone", at(1), None).await.unwrap().unwrap();
 
-    // Storing it may be refused; having it must not help.
-    let _ = stores.registration_tokens.insert(&token(&gone.id, "late", 2, 100)).await;
+    let refused = stores.registration_tokens.insert(&token(&gone.id, "late", 2, 100)).await;
 
+    assert!(matches!(refused, Err(StoreError::Dangling { .. })), "{refused:?}");
     assert_eq!(agent_of(stores, "late", 3).await, None);
 }

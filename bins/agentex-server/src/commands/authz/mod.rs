@@ -137,10 +137,8 @@ async fn flags(tools: &Tools, rollout: Rollout) -> anyhow::Result<ExitCode> {
         Rollout::Set { account, dual_write, read } => {
             ensure!(dual_write.is_some() || read.is_some(), "give --dual-write, --read or both");
             let before = store.flags(&account).await?.unwrap_or_default();
-            let flags = RolloutFlags {
-                dual_write: dual_write.unwrap_or(before.dual_write),
-                read: read.unwrap_or(before.read),
-            };
+            let flags =
+                RolloutFlags { dual_write: dual_write.unwrap_or(before.dual_write), read: read.unwrap_or(before.read) };
             ensure!(
                 flags.is_valid(),
                 "reads cannot come from SpiceDB while registrations do not go there: dual-write must be on"

@@ -145,6 +145,7 @@ async fn agents_manage_no_keys() {
 }
 
 /// api-keys §7: 29, 30, 31, 32
+/// authz §7: 64
 #[tokio::test]
 async fn only_a_live_agents_internal_key_opens_the_api() {
     let (world, agent) = owned().await;

@@ -71,16 +71,7 @@ pub(crate) enum Unseen {
 const NEW_MESSAGE: &str = r#"{"task_id":"{task_id}","content":{"type":"text","author":"user","content":"hi"}}"#;
 
 fn row(method: &'static str, path: &str, asks: Vec<Vec<Ask>>) -> Row {
-    Row {
-        method,
-        path: path.to_owned(),
-        case: "",
-        policy: "principal",
-        query: "",
-        body: None,
-        asks,
-        allowed: 200,
-    }
+    Row { method, path: path.to_owned(), case: "", policy: "principal", query: "", body: None, asks, allowed: 200 }
 }
 
 impl Row {
@@ -121,11 +112,26 @@ impl Row {
 
 /// Every row, in the order of the documentation.
 pub(crate) fn table() -> Vec<Row> {
-    [agents(), calls("/agents/{agent_id}/rpc", Id("agent_id")), calls("/agents/name/{agent_name}/rpc", Name("agent_name"))]
-        .into_iter()
-        .chain([forwarding(), tasks(), messages(), keys(), administration()])
-        .flatten()
-        .collect()
+    [
+        agents(),
+        calls("/agents/{agent_id}/rpc", Id("agent_id")),
+        calls("/agents/name/{agent_name}/rpc", Name("agent_name")),
+    ]
+    .into_iter()
+    .chain([
+        forwarding(),
+        tasks(),
+        messages(),
+        states(),
+        events(),
+        trackers(),
+        spans(),
+        checkpoints(),
+        keys(),
+        administration(),
+    ])
+    .flatten()
+    .collect()
 }
 
 fn agents() -> Vec<Row> {
@@ -214,7 +220,11 @@ fn calls(path: &str, unseen: Unseen) -> Vec<Row> {
                 {"type":"text","author":"user","content":"hi"}}}"#,
         ),
         rpc("event/send, task_id", on(Update, id), r#"{"method":"event/send","params":{"task_id":"{task_id}"}}"#),
-        rpc("event/send, task_name", on(Update, name), r#"{"method":"event/send","params":{"task_name":"{task_name}"}}"#),
+        rpc(
+            "event/send, task_name",
+            on(Update, name),
+            r#"{"method":"event/send","params":{"task_name":"{task_name}"}}"#,
+        ),
         rpc("task/cancel, task_id", on(Cancel, id), r#"{"method":"task/cancel","params":{"task_id":"{task_id}"}}"#),
         rpc(
             "task/cancel, task_name",
@@ -278,14 +288,74 @@ fn messages() -> Vec<Row> {
         row("POST", "/messages", on(Update)).body(NEW_MESSAGE),
         row("GET", "/messages", on(Read)).query("task_id={task_id}"),
         row("GET", "/messages/paginated", on(Read)).query("task_id={task_id}"),
-        row("POST", "/messages/batch", on(Update)).body(
-            r#"{"task_id":"{task_id}","contents":[{"type":"text","author":"user","content":"hi"}]}"#,
-        ),
+        row("POST", "/messages/batch", on(Update))
+            .body(r#"{"task_id":"{task_id}","contents":[{"type":"text","author":"user","content":"hi"}]}"#),
         row("PUT", "/messages/batch", on(Update)).body(
             r#"{"task_id":"{task_id}","updates":{"{message_id}":{"type":"text","author":"user","content":"hi"}}}"#,
         ),
         row("GET", "/messages/{message_id}", vec![vec![Needs(Read, Task, Id("message_id"))]]),
         row("PUT", "/messages/{message_id}", on(Update)).body(NEW_MESSAGE),
+    ]
+}
+
+fn states() -> Vec<Row> {
+    let on = |operation, unseen| vec![vec![Needs(operation, Task, unseen)]];
+    let (task, state) = (Id("task_id"), Id("state_id"));
+    vec![
+        row("POST", "/states", on(Update, task)).body(r#"{"task_id":"{task_id}","agent_id":"{agent_id}","state":{}}"#),
+        row("GET", "/states", vec![vec![Lists(ResourceKind::Task)]]),
+        row("GET", "/states", on(Read, task)).case("of a task").query("task_id={task_id}"),
+        row("GET", "/states/{state_id}", on(Read, state)),
+        row("PUT", "/states/{state_id}", on(Update, state)).body(r#"{"state":{}}"#),
+        row("DELETE", "/states/{state_id}", on(Delete, state)),
+    ]
+}
+
+fn events() -> Vec<Row> {
+    let both = |task, agent| vec![vec![Needs(Read, Task, task), Needs(Read, Agent, agent)]];
+    vec![
+        row("GET", "/events", both(Id("task_id"), Id("agent_id"))).query("task_id={task_id}&agent_id={agent_id}"),
+        row("GET", "/events/{event_id}", both(Id("event_id"), Id("event_id"))),
+    ]
+}
+
+fn trackers() -> Vec<Row> {
+    let on = |operation| vec![vec![Needs(operation, Task, Id("tracker_id"))]];
+    vec![
+        row("GET", "/tracker", vec![vec![Lists(ResourceKind::Task)]]),
+        row("GET", "/tracker", vec![vec![Lists(ResourceKind::Task)]]).case("of a task").query("task_id={task_id}"),
+        row("GET", "/tracker/{tracker_id}", on(Read)),
+        row("PUT", "/tracker/{tracker_id}", on(Execute)).body(r#"{"status":"busy"}"#),
+    ]
+}
+
+fn spans() -> Vec<Row> {
+    let on = |operation, unseen| vec![vec![Needs(operation, Task, unseen)]];
+    let (task, span) = (Id("task_id"), Id("span_id"));
+    vec![
+        row("POST", "/spans", on(Update, task))
+            .case("of a task")
+            .body(r#"{"trace_id":"t","task_id":"{task_id}","name":"n","start_time":"2025-01-02T03:04:05Z"}"#),
+        row("GET", "/spans", vec![vec![Lists(ResourceKind::Task)]]),
+        row("GET", "/spans", on(Read, task)).case("of a task").query("task_id={task_id}"),
+        row("GET", "/spans/{span_id}", on(Read, span)),
+        row("PATCH", "/spans/{span_id}", on(Update, span)).body(r#"{"name":"other"}"#),
+    ]
+}
+
+fn checkpoints() -> Vec<Row> {
+    let on = |operation| vec![vec![Needs(operation, Task, Id("task_id"))]];
+    let (put, write) = (
+        r#"{"thread_id":"{task_id}","checkpoint_id":"1","checkpoint":{}}"#,
+        r#"{"thread_id":"{task_id}","checkpoint_id":"1","writes":[]}"#,
+    );
+    let thread = r#"{"thread_id":"{task_id}"}"#;
+    vec![
+        row("POST", "/checkpoints/get-tuple", on(Read)).body(thread),
+        row("POST", "/checkpoints/put", on(Update)).body(put),
+        row("POST", "/checkpoints/put-writes", on(Update)).body(write).answering(204),
+        row("POST", "/checkpoints/list", on(Read)).body(thread),
+        row("POST", "/checkpoints/delete-thread", on(Delete)).body(thread).answering(204),
     ]
 }
 
