@@ -50,7 +50,7 @@ pub(crate) enum Authorization<'a> {
 }
 
 /// Where the rows are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Backend {
     Sqlite,
     Postgres,

@@ -52,7 +52,7 @@ async fn run(options: Options) -> anyhow::Result<ExitCode> {
 
     let mut report = Report::default();
     for group in options.groups() {
-        for backend in Backend::ALL {
+        for backend in Backend::ALL.into_iter().filter(|backend| options.store.is_none_or(|only| only == *backend)) {
             eprintln!("measuring {} on {backend}", group.name());
             match bench.measure(group, backend).await {
                 Ok(lines) => report.add(backend, lines),

@@ -3,6 +3,8 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+use crate::deployment::Backend;
+
 /// Measures agentex on SQLite and on PostgreSQL and prints one Markdown table.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "agentex-bench")]
@@ -13,6 +15,9 @@ pub(crate) struct Options {
     /// Measure this group only; may be given several times.
     #[arg(long, value_name = "NAME", value_enum)]
     pub(crate) only: Vec<Group>,
+    /// Measure on this store only; by default on both.
+    #[arg(long, value_name = "STORE", value_enum)]
+    pub(crate) store: Option<Backend>,
     /// Also write the page of the documentation, with the table in it, to this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
@@ -59,6 +64,9 @@ impl Options {
         }
         for group in &self.only {
             command += &format!(" --only {}", group.name());
+        }
+        if let Some(store) = self.store.as_ref().and_then(ValueEnum::to_possible_value) {
+            command += &format!(" --store {}", store.get_name());
         }
         command
     }
