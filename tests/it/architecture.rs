@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each crate of ours may depend on of ours. A crate that is missing here fails the test.
-const ALLOWED: [(&str, &[&str]); 18] = [
+const ALLOWED: [(&str, &[&str]); 20] = [
     ("agentex-authz", &[]),
     ("agentex-authz-oidc", &["agentex-authz"]),
     ("agentex-authz-sgp", &["agentex-authz"]),
@@ -19,6 +19,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     ("agentex-postgres", &["agentex-authz", "agentex-domain"]),
     ("agentex-inprocess", &["agentex-authz", "agentex-domain"]),
     ("agentex-redis", &["agentex-authz", "agentex-domain"]),
+    ("agentex-temporal", &["agentex-authz", "agentex-domain"]),
     (
         "agentex",
         &[
@@ -34,10 +35,12 @@ const ALLOWED: [(&str, &[&str]); 18] = [
             "agentex-postgres",
             "agentex-redis",
             "agentex-sqlite",
+            "agentex-temporal",
         ],
     ),
     ("agentex-server", &["agentex"]),
     ("agentex-bench", &["agentex-testkit"]),
+    ("agentex-compat", &[]),
     ("agentex-spicedb-launcher", &[]),
     ("agentex-testkit", &["agentex-authz", "agentex-domain"]),
     ("agentex-tests", &[]),

@@ -1,6 +1,9 @@
 //! The main job with unmodified agents and clients of the public SDK, the same on every preset.
 
 mod authorization;
+mod checkpointer;
+mod resources;
+mod tutorials;
 
 use std::time::Duration;
 

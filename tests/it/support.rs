@@ -105,7 +105,7 @@ pub(crate) enum Sdk {
 impl Sdk {
     /// The environment's Python, ready for arguments.
     fn python(self) -> Command {
-        let tools = std::env::var_os("AGENTEX_TOOLS_DIR").map_or_else(|| repository().join(".tools"), PathBuf::from);
+        let tools = tools();
         let name = match self {
             Self::Newest => "sdk-venv",
             Self::Oldest => "sdk-venv-oldest",
@@ -122,6 +122,11 @@ impl Sdk {
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Where `scripts/setup-sdk` puts things.
+pub(crate) fn tools() -> PathBuf {
+    std::env::var_os("AGENTEX_TOOLS_DIR").map_or_else(|| repository().join(".tools"), PathBuf::from)
 }
 
 /// A running agent of the SDK. Ends with the value.
@@ -239,13 +244,20 @@ impl User {
         answer["error"].clone()
     }
 
+    /// Runs a program of `tests/sdk` with the SDK against the server, and reads its answer.
+    pub(crate) async fn program(&self, program: &str, arguments: &[&str]) -> Value {
+        let (done, answer) = self.start(program, &[&["--base-url", &self.url], arguments].concat()).await;
+        assert!(done, "{program} {arguments:?}: {answer:#}");
+        answer
+    }
+
     async fn run(&self, command: &str, arguments: &[&str]) -> (bool, Value) {
+        self.start("client.py", &[&[command, "--base-url", &self.url], arguments].concat()).await
+    }
+
+    async fn start(&self, program: &str, arguments: &[&str]) -> (bool, Value) {
         let mut client = self.sdk.python();
-        client
-            .arg(repository().join("tests/sdk/client.py"))
-            .args([command, "--base-url", &self.url])
-            .args(arguments)
-            .kill_on_drop(true);
+        client.arg(repository().join("tests/sdk").join(program)).args(arguments).kill_on_drop(true);
         if let Some(token) = self.token {
             client.env("AGENTEX_SDK_API_KEY", token);
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::deployment::Deployment;
-use crate::load::{Target, TaskCycle};
+use crate::load::{Numbered, Target, TaskCycle};
 use crate::options::Effort;
 use crate::process::processor_time;
 use crate::raw::{Raw, Statement};
@@ -19,6 +19,8 @@ pub(crate) enum Work {
     Driver(Raw, Statement),
     /// A request to something that speaks HTTP.
     Request(Target),
+    /// The same with something new in each request.
+    Numbered(Numbered),
     /// Creating a task and deleting it.
     Tasks(TaskCycle),
 }
@@ -27,6 +29,7 @@ impl Work {
     async fn round(&self, callers: usize, length: Duration) -> anyhow::Result<Round> {
         match self {
             Self::Driver(raw, statement) => raw.round(statement, callers, length).await,
+            Self::Numbered(numbered) => numbered.round(callers, length).await,
             Self::Request(target) => target.round(callers, length).await,
             Self::Tasks(cycle) => cycle.round(callers, length).await,
         }

@@ -24,8 +24,13 @@ pub(crate) fn without_body(method: &str, path: &str) -> Bytes {
 
 /// The same request with a bearer token.
 pub(crate) fn with_token(request: &Bytes, token: &str) -> Bytes {
+    with_header(request, "authorization", &format!("Bearer {token}"))
+}
+
+/// The same request with another header.
+pub(crate) fn with_header(request: &Bytes, name: &str, value: &str) -> Bytes {
     let first_line = find(request, b"\r\n").map_or(request.len(), |end| end + 2);
-    let header = format!("authorization: Bearer {token}\r\n");
+    let header = format!("{name}: {value}\r\n");
     [&request[..first_line], header.as_bytes(), &request[first_line..]].concat().into()
 }
 

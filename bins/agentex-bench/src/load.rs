@@ -4,6 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -47,6 +48,52 @@ impl Exchange for Target {
         let good = http::find(&answer, self.expected.as_bytes()).is_some();
         ensure!(good, "an answer is not as expected: {}", http::excerpt(&answer));
         Ok(took)
+    }
+}
+
+/// Stands in a request for a text that no request had before.
+pub(crate) const UNUSED: &str = "new-000000000000";
+
+/// A request that is a little different each time: every [`UNUSED`] in it becomes a text of the same length, and of its own.
+#[derive(Debug, Clone)]
+pub(crate) struct Numbered {
+    target: Target,
+    places: Vec<usize>,
+    next: Arc<AtomicU64>,
+}
+
+impl Numbered {
+    pub(crate) fn new(target: Target) -> Self {
+        let mut places = Vec::new();
+        let mut from = 0;
+        while let Some(place) = http::find(&target.request[from..], UNUSED.as_bytes()) {
+            places.push(from + place);
+            from += place + UNUSED.len();
+        }
+        Self { target, places, next: Arc::default() }
+    }
+
+    /// Repeats the request, as [`Target::round`] does.
+    pub(crate) async fn round(&self, callers: usize, length: Duration) -> anyhow::Result<Round> {
+        exchange(self, callers, length).await
+    }
+}
+
+impl Exchange for Numbered {
+    fn address(&self) -> SocketAddr {
+        self.target.address
+    }
+
+    async fn perform(&self, connection: &mut Connection) -> anyhow::Result<Duration> {
+        if self.places.is_empty() {
+            return self.target.perform(connection).await;
+        }
+        let text = format!("new-{:012}", self.next.fetch_add(1, Ordering::Relaxed) + 1);
+        let mut request = self.target.request.to_vec();
+        for place in &self.places {
+            request[*place..place + UNUSED.len()].copy_from_slice(text.as_bytes());
+        }
+        Target { request: request.into(), ..self.target.clone() }.perform(connection).await
     }
 }
 

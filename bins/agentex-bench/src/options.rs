@@ -35,6 +35,8 @@ pub(crate) enum Group {
     Agents,
     /// POST a message.
     Messages,
+    /// Spans, batches of messages, states and checkpoints.
+    Writes,
     /// Calls to an agent that answers at once.
     Rpc,
     /// What permissions cost.

@@ -61,6 +61,20 @@ URLs and secrets have no flags, because other users of the machine can see the a
     )]
     Serve(Serve),
 
+    /// Do background work only
+    #[command(
+        long_about = "\
+Does what Temporal hands out: scheduled runs, health checks, retention sweeps. `agentex serve` does the same beside the API,
+unless AGENTEX_BACKGROUND_WORK=false; workers of their own scale by themselves. Runs until SIGTERM or SIGINT, then finishes what
+is under way.
+
+Needs TEMPORAL_ADDRESS and a DATABASE_URL that the servers use, too. Without Temporal the servers work by themselves.",
+        after_help = "\
+Example:
+  TEMPORAL_ADDRESS=temporal:7233 DATABASE_URL=postgres://agentex@db/agentex REDIS_URL=redis://cache agentex worker"
+    )]
+    Worker(Store),
+
     /// Bring the database schema up to date and exit
     #[command(
         long_about = "\
@@ -193,7 +207,7 @@ impl Cli {
                     ("metrics-listen", &serve.metrics_listen),
                 ]);
             }
-            Command::Migrate(store) => flags.extend(store.flags()),
+            Command::Migrate(store) | Command::Worker(store) => flags.extend(store.flags()),
             Command::Doctor(doctor) => {
                 flags.extend(doctor.listen.flags());
                 flags.extend(doctor.store.flags());

@@ -33,6 +33,10 @@ fn main() -> ExitCode {
         folder: ".".into(),
     };
     match cli.command {
+        Command::Worker(_) => match Config::load(&sources) {
+            Ok(config) => on_runtime(commands::worker::run(config)),
+            Err(problems) => refuse(&problems),
+        },
         Command::Openapi => commands::openapi::run(),
         Command::Doctor(_) => on_runtime(commands::doctor::run(Config::load(&sources))),
         Command::Migrate(_) => match Config::load(&sources) {

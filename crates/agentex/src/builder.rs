@@ -3,21 +3,24 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agentex_acp::{AcpClient, AcpOptions};
-use agentex_app::{App, Keyring, Ports, SecretsKey, Settings};
+use agentex_acp::{AcpClient, AcpOptions, ChatClients, ChatOptions, HttpTransfer, TransferOptions};
+use agentex_app::{App, ChatPorts, Keyring, Ports, SecretsKey, Settings};
 use agentex_authz::{Authenticator, Authorizer};
 use agentex_domain::ports::{Clock, Stores, SystemClock};
 use agentex_http::HttpOptions;
-use agentex_inprocess::InProcessOptions;
+use agentex_inprocess::{InProcessOptions, SchedulerOptions};
 #[cfg(feature = "postgres")]
 use agentex_postgres::PgOptions;
 #[cfg(feature = "redis")]
 use agentex_redis::RedisOptions;
 #[cfg(feature = "sqlite")]
 use agentex_sqlite::SqliteOptions;
+#[cfg(feature = "temporal")]
+use agentex_temporal::TemporalOptions;
 
 use crate::authorization::{Authorization, Backend, Opened, Places};
 use crate::running::Claim;
+use crate::scheduling::{OpenScheduler, SchedulerChoice, Setting};
 use crate::store::{OpenStore, StoreChoice};
 use crate::streams::{OpenStreams, StreamsChoice};
 use crate::tools::{Tools, ToolsUse};
@@ -98,6 +101,11 @@ struct Parts {
     settings: Settings,
     http: HttpOptions,
     acp: AcpOptions,
+    transfer: TransferOptions,
+    chat: ChatOptions,
+    scheduler: SchedulerChoice,
+    /// Whether what comes due is done by this process.
+    works: bool,
 }
 
 impl Builder {
@@ -114,6 +122,10 @@ impl Builder {
                 settings: Settings::default(),
                 http: HttpOptions::default(),
                 acp: AcpOptions::default(),
+                transfer: TransferOptions::default(),
+                chat: ChatOptions::default(),
+                scheduler: SchedulerChoice::InProcess(SchedulerOptions::default()),
+                works: true,
             },
         }
     }
@@ -212,6 +224,43 @@ impl Builder {
         self
     }
 
+    /// How snapshots of tasks are carried to and from URLs that callers give. Only public addresses are ever dialled.
+    #[must_use]
+    pub fn transfer(mut self, options: TransferOptions) -> Self {
+        self.parts.transfer = options;
+        self
+    }
+
+    /// How chat applications are called. Which of them reach agents is part of [`Builder::settings`].
+    #[must_use]
+    pub fn chat(mut self, options: ChatOptions) -> Self {
+        self.parts.chat = options;
+        self
+    }
+
+    /// Schedules in the store, with how they are carried out spelled out. Any number of processes may share a store.
+    #[must_use]
+    pub fn in_process_scheduler(mut self, options: SchedulerOptions) -> Self {
+        self.parts.scheduler = SchedulerChoice::InProcess(options);
+        self
+    }
+
+    /// Schedules and background work on Temporal.
+    #[cfg(feature = "temporal")]
+    #[must_use]
+    pub fn temporal(mut self, options: TemporalOptions) -> Self {
+        self.parts.scheduler = SchedulerChoice::Temporal(Box::new(options));
+        self
+    }
+
+    /// Whether this process also does what comes due: scheduled runs, health checks, retention sweeps. Default true; with
+    /// false some other process must.
+    #[must_use]
+    pub fn background_work(mut self, works: bool) -> Self {
+        self.parts.works = works;
+        self
+    }
+
     /// Brings the schema up to date, says how many migrations that took, and closes the store again.
     ///
     /// # Errors
@@ -248,7 +297,7 @@ impl Builder {
             }
             parts.wire(&prepared, &streams, true).await
         };
-        let Wired { app, http, .. } = match wired.await {
+        let Wired { app, http, scheduler, works, .. } = match wired.await {
             Ok(wired) => wired,
             Err(error) => {
                 prepared.store.close().await;
@@ -256,7 +305,8 @@ impl Builder {
             }
         };
         let router = agentex_http::router(Arc::clone(&app), http);
-        let worker = WorkerHandle::start(Arc::clone(&app), prepared.store, streams, prepared.claim);
+        let scheduler = works.then_some(scheduler);
+        let worker = WorkerHandle::start(Arc::clone(&app), prepared.store, streams, prepared.claim, scheduler);
         Ok(Agentex { app, router, worker })
     }
 
@@ -298,6 +348,8 @@ impl Parts {
 
     async fn wire(self, prepared: &Prepared, streams: &OpenStreams, starting: bool) -> Result<Wired, BuildError> {
         let agent_client = Arc::new(AcpClient::new(self.acp).map_err(BuildError::AgentClient)?);
+        let transfer = HttpTransfer::new(self.transfer).map_err(BuildError::Transfer)?;
+        let chat = ChatClients::new(self.chat).map_err(BuildError::Chat)?;
         let Authorization { backend, authenticator, limits } = self.authorization;
         let places = Places {
             stores: prepared.store.stores(),
@@ -306,18 +358,36 @@ impl Parts {
             starting,
         };
         let opened = Opened::open(backend, &limits, places).await?;
+        let stores = prepared.store.stores();
+        let setting = Setting {
+            stores: &stores,
+            clock: &self.clock,
+            health_checks: self.settings.schedules.health_checks,
+            task_queue: &self.settings.schedules.task_queue,
+        };
+        let scheduler = OpenScheduler::open(self.scheduler, &setting)?;
         let ports = Ports {
             stores: prepared.store.stores(),
             streams: streams.port(),
             agent_client: Arc::<AcpClient>::clone(&agent_client),
+            agent_health: Arc::<AcpClient>::clone(&agent_client),
             forwarder: agent_client,
+            scheduler: Some(scheduler.port()),
+            workflows: scheduler.workflows(),
+            transfer: Arc::new(transfer),
+            chat: ChatPorts {
+                slack: Some(Arc::new(chat.slack())),
+                linear: Some(Arc::new(chat.linear())),
+                directory: Some(Arc::new(chat.directory())),
+            },
             authorizer: opened.authorizer.clone(),
             authenticator,
             keyring: Keyring::new(prepared.secrets_key.as_ref(), &self.api_key_pepper),
             clock: self.clock,
             probes: streams.probes(),
         };
-        Ok(Wired { app: Arc::new(App::new(ports, self.settings)), http: self.http, opened })
+        let app = Arc::new(App::new(ports, self.settings));
+        Ok(Wired { app, http: self.http, opened, scheduler, works: self.works })
     }
 }
 
@@ -326,6 +396,8 @@ struct Wired {
     app: Arc<App>,
     http: HttpOptions,
     opened: Opened,
+    scheduler: OpenScheduler,
+    works: bool,
 }
 
 impl fmt::Debug for Builder {
@@ -339,6 +411,8 @@ impl fmt::Debug for Builder {
             .field("settings", &self.parts.settings)
             .field("http", &self.parts.http)
             .field("acp", &self.parts.acp)
+            .field("transfer", &self.parts.transfer)
+            .field("chat", &self.parts.chat)
             .finish_non_exhaustive()
     }
 }

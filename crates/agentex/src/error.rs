@@ -72,10 +72,19 @@ pub enum BuildError {
         #[source]
         source: BoxError,
     },
+    /// The options of Temporal cannot be used.
+    #[error("Temporal cannot be used")]
+    Temporal(#[source] BoxError),
     /// The stream backend cannot be set up.
     #[error("Redis cannot be used")]
     Streams(#[source] StreamError),
     /// The client that calls agents cannot be set up.
     #[error("agent client cannot be set up")]
     AgentClient(#[source] AcpSetupError),
+    /// The client that carries snapshots cannot be set up.
+    #[error("snapshot transfer cannot be set up")]
+    Transfer(#[source] AcpSetupError),
+    /// The clients of chat applications cannot be set up.
+    #[error("clients of chat applications cannot be set up")]
+    Chat(#[source] AcpSetupError),
 }

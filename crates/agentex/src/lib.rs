@@ -6,6 +6,7 @@ mod builder;
 mod data_folder;
 mod error;
 mod running;
+mod scheduling;
 mod store;
 mod streams;
 mod tools;
@@ -78,6 +79,12 @@ pub mod postgres {
 #[cfg(feature = "redis")]
 pub mod redis {
     pub use agentex_redis::*;
+}
+
+/// Schedules and background work on Temporal.
+#[cfg(feature = "temporal")]
+pub mod temporal {
+    pub use agentex_temporal::*;
 }
 
 /// The store on a SQLite file.

@@ -7,6 +7,7 @@ use axum::Router;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::scheduling::OpenScheduler;
 use crate::store::OpenStore;
 use crate::streams::OpenStreams;
 
@@ -78,10 +79,21 @@ pub struct StillBusy;
 
 impl WorkerHandle {
     /// Starts what runs besides requests.
-    pub(crate) fn start(app: Arc<App>, store: OpenStore, streams: OpenStreams, claim: Option<Claim>) -> Self {
+    pub(crate) fn start(
+        app: Arc<App>,
+        store: OpenStore,
+        streams: OpenStreams,
+        claim: Option<Claim>,
+        scheduler: Option<OpenScheduler>,
+    ) -> Self {
         let background = TaskTracker::new();
+        if let Some(scheduler) = scheduler {
+            background.spawn(scheduler.run(Arc::clone(&app), app.shutdown_token()));
+        }
         let (relay, stop) = (app.relay.clone(), app.shutdown_token());
         background.spawn(async move { relay.run(stop).await });
+        let (gateways, stop) = (app.gateways.clone(), app.shutdown_token());
+        background.spawn(async move { gateways.run(stop).await });
         Self { inner: Arc::new(Inner { app, store, streams, background, claim: Mutex::new(claim) }) }
     }
 

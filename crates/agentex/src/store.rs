@@ -18,6 +18,7 @@ const CONNECT_LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Where rows live, before anything is opened.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it, and it is moved twice")]
 pub(crate) enum StoreChoice {
     #[cfg(feature = "sqlite")]
     Sqlite(SqliteOptions),
@@ -41,6 +42,7 @@ impl StoreChoice {
 
 /// An open store.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it, and it is moved twice")]
 pub(crate) enum OpenStore {
     #[cfg(feature = "sqlite")]
     Sqlite(SqliteStore),

@@ -6,7 +6,7 @@ use agentex_domain::{Agent, AgentId, Direction, JsonObject, PageRequest, TaskId}
 
 use crate::guard::{Guard, Sought};
 use crate::lifecycle::Lifecycle;
-use crate::{AgentSelector, Caller, Error};
+use crate::{AgentSelector, Caller, Error, Schedules};
 
 /// Reading and deleting agents.
 #[derive(Clone)]
@@ -15,6 +15,8 @@ pub struct Agents {
     guard: Guard,
     lifecycle: Lifecycle,
     clock: Arc<dyn Clock>,
+    /// Whose go when their agent goes.
+    schedules: Option<Schedules>,
 }
 
 /// Which agents to list, and how.
@@ -34,7 +36,12 @@ pub struct AgentQuery {
 
 impl Agents {
     pub(crate) fn new(stores: Stores, guard: Guard, lifecycle: Lifecycle, clock: Arc<dyn Clock>) -> Self {
-        Self { stores, guard, lifecycle, clock }
+        Self { stores, guard, lifecycle, clock, schedules: None }
+    }
+
+    /// The same where agents have schedules.
+    pub(crate) fn with_schedules(self, schedules: Schedules) -> Self {
+        Self { schedules: Some(schedules), ..self }
     }
 
     /// The agent, if the caller may read it.
@@ -60,13 +67,16 @@ impl Agents {
         Ok(self.stores.agents.list(&filter, order, direction, page).await?)
     }
 
-    /// Soft-deletes the agent, drops its keys and answers its id. The name stays taken.
+    /// Soft-deletes the agent, drops its keys and schedules and answers its id. The name stays taken.
     #[tracing::instrument(name = "agents.delete", skip_all, fields(agent = %agent))]
     pub async fn delete(&self, caller: &Caller, agent: &AgentSelector) -> Result<AgentId, Error> {
         let id = self.authorized(caller, Operation::Delete, agent).await?.id;
         let departure = self.lifecycle.departure(caller);
         let intents = self.stores.agents.delete(&id, Agent::REASON_DELETED, self.clock.now(), departure).await?;
         self.lifecycle.departed(caller, intents.ok_or_else(|| Error::NotFound(agent.absent()))?).await;
+        if let Some(schedules) = &self.schedules {
+            schedules.forget_agent(caller, &id).await;
+        }
         Ok(id)
     }
 

@@ -3,7 +3,7 @@ use std::fmt;
 use agentex_authz::{AuthzError, Operation, ResourceRef};
 use agentex_domain::FoldError;
 use agentex_domain::input::Problem;
-use agentex_domain::ports::{AgentCallError, BoxError, StoreError, StreamError};
+use agentex_domain::ports::{AgentCallError, BoxError, StoreError, StreamError, TransferError};
 
 /// What a caller asked for and cannot have, said with the caller's own words. Absent, deleted, hidden and foreign things
 /// all get the same one.
@@ -15,6 +15,15 @@ pub enum Absent {
     Name(String),
     /// An API key, however it was addressed.
     ApiKey,
+    /// A run schedule under an agent, by name or id.
+    RunSchedule {
+        /// The schedule.
+        handle: String,
+        /// The agent.
+        agent: String,
+    },
+    /// A workflow.
+    Workflow(String),
     /// A deployment addressed under an agent.
     DeploymentOfAgent {
         /// The deployment.
@@ -22,6 +31,8 @@ pub enum Absent {
         /// The agent.
         agent: String,
     },
+    /// An entry of the history of deployments.
+    DeploymentHistory(String),
 }
 
 impl fmt::Display for Absent {
@@ -30,9 +41,14 @@ impl fmt::Display for Absent {
             Self::Id(id) => write!(f, "Item with id '{id}' does not exist."),
             Self::Name(name) => write!(f, "Item with name '{name}' does not exist."),
             Self::ApiKey => f.write_str("Agent api_key not found."),
+            Self::RunSchedule { handle, agent } => {
+                write!(f, "Run schedule '{handle}' for agent '{agent}' does not exist.")
+            }
+            Self::Workflow(id) => write!(f, "Workflow '{id}' not found"),
             Self::DeploymentOfAgent { deployment, agent } => {
                 write!(f, "Deployment {deployment} not found for agent {agent}")
             }
+            Self::DeploymentHistory(id) => write!(f, "Deployment not found: Item with id '{id}' does not exist."),
         }
     }
 }
@@ -75,6 +91,24 @@ pub enum Error {
     /// A part of the product that this needs is not there.
     #[error("{0}")]
     Unavailable(&'static str),
+    /// Something behind us failed in a way that callers may be told about.
+    #[error("{message}")]
+    Failed {
+        /// What failed, without why.
+        message: String,
+        /// Why.
+        #[source]
+        source: BoxError,
+    },
+    /// Something behind us did not answer in time.
+    #[error("{message}")]
+    TimedOut {
+        /// What took too long.
+        message: String,
+        /// Why.
+        #[source]
+        source: BoxError,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -90,6 +124,15 @@ pub enum Error {
     /// The agent's reply makes no content; only inside calls.
     #[error(transparent)]
     Fold(#[from] FoldError),
+    /// A document could not be carried to or from where the caller said.
+    #[error("{text}")]
+    Transfer {
+        /// What the caller is told.
+        text: String,
+        /// What went wrong.
+        #[source]
+        source: TransferError,
+    },
     /// A rule of calls was broken; only inside calls.
     #[error("{0}")]
     Rpc(String),
@@ -109,6 +152,8 @@ impl Error {
             | Self::Conflict(_)
             | Self::TooLarge(_)
             | Self::Unavailable(_)
+            | Self::Failed { .. }
+            | Self::TimedOut { .. }
             | Self::Agent(_)
             | Self::Fold(_)
             | Self::Rpc(_) => self.to_string(),
@@ -121,6 +166,7 @@ impl Error {
                 "Item already exists. Please check all unique constraints and try again.".to_owned()
             }
             Self::Store(_)
+            | Self::Transfer { .. }
             | Self::Authz(_)
             | Self::Stream(_)
             | Self::AgentKeyRefused

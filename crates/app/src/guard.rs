@@ -1,10 +1,9 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use agentex_authz::{Authorizer, AuthzError, Check, Decision, Operation, ResourceKind, ResourceRef, Scope};
+use agentex_authz::{Authorizer, AuthzError, Check, Decision, Operation, ResourceKind, ResourceRef, Scope, Selectors};
 use agentex_domain::ports::TaskRepository;
 use agentex_domain::{Agent, AgentId, Task, TaskId};
 
@@ -179,6 +178,19 @@ impl Guard {
         Ok(decisions.into_iter().all(Decision::is_allowed))
     }
 
+    /// Which of `resources` the caller may perform `operation` on, in their order, asking the backend once.
+    pub(crate) async fn may_each(
+        &self,
+        caller: &Caller,
+        operation: Operation,
+        resources: &[ResourceRef],
+    ) -> Result<Vec<bool>, Error> {
+        let checks: Vec<Check> =
+            resources.iter().map(|resource| Check { operation, resource: resource.clone() }).collect();
+        let decisions = self.decide(caller, &checks).await?;
+        Ok(decisions.into_iter().map(Decision::is_allowed).collect())
+    }
+
     /// What of `kind` the caller may read.
     pub(crate) async fn visible(&self, caller: &Caller, kind: ResourceKind) -> Result<Visible, Error> {
         let Some(authorizer) = &self.authorizer else { return Ok(Visible { scope: Scope::All, linked_to: None }) };
@@ -187,12 +199,10 @@ impl Guard {
                 Ok(Visible { scope: Scope::All, linked_to: None })
             }
             Caller::Agent { id, .. } => Ok(match kind {
-                ResourceKind::Agent => {
-                    Visible { scope: Scope::Only(BTreeSet::from([id.as_str().to_owned()])), linked_to: None }
-                }
+                ResourceKind::Agent => Visible { scope: Scope::Only([id.as_str()].into()), linked_to: None },
                 ResourceKind::Task => Visible { scope: Scope::All, linked_to: Some(id.clone()) },
                 ResourceKind::ApiKey | ResourceKind::Schedule => {
-                    Visible { scope: Scope::Only(BTreeSet::new()), linked_to: None }
+                    Visible { scope: Scope::Only(Selectors::default()), linked_to: None }
                 }
             }),
             Caller::Anonymous | Caller::Principal(_) => {

@@ -78,6 +78,11 @@ impl Keyring {
         Self { cipher, pepper: pepper.as_bytes().into() }
     }
 
+    /// Whether [`Self::seal`] encrypts.
+    pub(crate) const fn seals(&self) -> bool {
+        self.cipher.is_some()
+    }
+
     /// The form to store.
     pub(crate) fn seal(&self, secret: &str) -> String {
         let Some(cipher) = &self.cipher else { return secret.to_owned() };
@@ -126,7 +131,8 @@ fn random_bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::ForwardingSettings;
+use crate::{ForwardingSettings, GatewaySettings, RetentionSettings};
 
 /// What can be tuned.
 #[derive(Debug, Clone)]
@@ -27,6 +27,12 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// How requests of outsiders are passed on to agents.
     pub forwarding: ForwardingSettings,
+    /// How contents of tasks are taken away and carried.
+    pub retention: RetentionSettings,
+    /// Which schedules there are, and how they run.
+    pub schedules: ScheduleSettings,
+    /// Which chats reach agents, and how.
+    pub gateways: GatewaySettings,
 }
 
 impl Default for Settings {
@@ -43,11 +49,15 @@ impl Default for Settings {
             relay: RelaySettings::default(),
             public_url: None,
             forwarding: ForwardingSettings::default(),
+            retention: RetentionSettings::default(),
+            schedules: ScheduleSettings::default(),
+            gateways: GatewaySettings::default(),
         }
     }
 }
 
-/// How permissions are applied. No setting makes an unknown answer a permission or shows what is hidden.
+/// How permissions are applied. No setting makes an unknown answer a permission, and none but
+/// [`Self::spans_are_guarded`] shows what is hidden.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorizationSettings {
     /// What a pod must present to register.
@@ -58,10 +68,16 @@ pub struct AuthorizationSettings {
     pub agent_scope: AgentScope,
     /// What happens to a call on a task that is not linked to the agent called.
     pub task_agent_link: LinkRule,
+    /// Whether spans are seen and changed by those only who may see and change their task. Otherwise they are everybody's, as
+    /// they are without authorization.
+    pub spans_are_guarded: bool,
     /// Whether an unreachable authentication provider looks like wrong credentials (401) instead of an outage (503).
     pub collapse_authentication_errors: bool,
     /// How long a registration token is good for.
     pub registration_token_lifetime: Duration,
+    /// Whether somebody who cannot own anything may make a schedule. Nobody will own it, so that it never does anything that
+    /// takes a permission.
+    pub ownerless_schedules: bool,
 }
 
 impl AuthorizationSettings {
@@ -73,8 +89,10 @@ impl AuthorizationSettings {
             trust_body_principal: false,
             agent_scope: AgentScope::Own,
             task_agent_link: LinkRule::Enforce,
+            spans_are_guarded: true,
             collapse_authentication_errors: false,
             registration_token_lifetime: Duration::from_secs(90 * 24 * 3600),
+            ownerless_schedules: false,
         }
     }
 
@@ -88,6 +106,7 @@ impl AuthorizationSettings {
             agent_scope: AgentScope::All,
             task_agent_link: LinkRule::Warn,
             collapse_authentication_errors: true,
+            ownerless_schedules: true,
             ..Self::strict()
         }
     }
@@ -138,6 +157,8 @@ pub struct RelaySettings {
     pub first_retry: Duration,
     /// Longest pause between attempts.
     pub longest_retry: Duration,
+    /// Pause between attempts at what the permission service keeps refusing.
+    pub refused_retry: Duration,
 }
 
 impl Default for RelaySettings {
@@ -147,6 +168,35 @@ impl Default for RelaySettings {
             grace: Duration::from_secs(60),
             first_retry: Duration::from_secs(1),
             longest_retry: Duration::from_secs(300),
+            refused_retry: Duration::from_secs(6 * 3600),
+        }
+    }
+}
+
+/// Which schedules there are, and how they run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScheduleSettings {
+    /// Whether there are run schedules: those that create tasks of agents.
+    pub run_schedules: bool,
+    /// Whether there are workflow schedules: those that start workflows of other people's workers. They also take a scheduler
+    /// that can.
+    pub workflow_schedules: bool,
+    /// How often in a row the creator of a run schedule may lack a permission before the schedule is paused.
+    pub denials_before_pause: u32,
+    /// Queue of this product's own workflows.
+    pub task_queue: String,
+    /// Whether agents are asked how they are.
+    pub health_checks: bool,
+}
+
+impl Default for ScheduleSettings {
+    fn default() -> Self {
+        Self {
+            run_schedules: true,
+            workflow_schedules: true,
+            denials_before_pause: 5,
+            task_queue: "agentex-server".to_owned(),
+            health_checks: false,
         }
     }
 }

@@ -1,5 +1,3 @@
-use std::collections::BTreeSet;
-
 use agentex_authz::{Operation, ResourceKind, ResourceRef, Scope};
 use agentex_domain::ports::{FoundSpan, SpanFilter, SpanOrder, SpanUpdate, StoreError, Stores};
 use agentex_domain::{Direction, PageRequest, Span, SpanChange, SpanData, SpanId, TaskId, Timestamp};
@@ -12,7 +10,7 @@ const LOOKS: usize = 3;
 
 /// Spans of agents' work. They have no permissions of their own; their task's count. A span that names no task belongs to the
 /// task whose id is its trace's when it is read, as older writers had it, and to nobody when it is written: anybody may write
-/// it, and only agents, and everybody where authorization is off, may read it.
+/// it, and only agents, and everybody where authorization is off or does not cover spans, may read it.
 pub struct Spans {
     stores: Stores,
     guard: Guard,
@@ -147,7 +145,7 @@ impl Spans {
                     // Asks nobody: what agents see is known here.
                     self.guard.visible(caller, ResourceKind::Task).await?
                 } else {
-                    Visible { scope: Scope::Only(BTreeSet::from([task_id.as_str().to_owned()])), linked_to: None }
+                    Visible { scope: Scope::Only([task_id.as_str()].into()), linked_to: None }
                 }
             }
             None => self.guard.visible(caller, ResourceKind::Task).await?,

@@ -2,13 +2,15 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use agentex_authz::{Operation, ResourceKind};
-use agentex_domain::ports::{Clock, DeletedTask, Stores, TaskChange, TaskFilter, TaskOrder, Transitioned};
+use agentex_domain::ports::{
+    Clock, DeletedTask, Stores, TaskChange, TaskFilter, TaskOrder, Transitioned, WorkflowError, WorkflowGateway,
+};
 use agentex_domain::{Agent, AgentId, Direction, JsonObject, PageRequest, Task, TaskId, TaskStatus, Transition};
 
 use crate::feed::TaskFeed;
 use crate::guard::{Guard, Sought, Visible};
 use crate::lifecycle::Lifecycle;
-use crate::{Caller, Error, TaskSelector};
+use crate::{Absent, Caller, Error, TaskSelector};
 
 /// Longest status reason kept, in bytes.
 const MAX_REASON_BYTES: usize = 1024;
@@ -21,6 +23,8 @@ pub struct Tasks {
     lifecycle: Lifecycle,
     feed: TaskFeed,
     clock: Arc<dyn Clock>,
+    /// The workflow engine, where there is one.
+    workflows: Option<Arc<dyn WorkflowGateway>>,
 }
 
 /// Which tasks to list, and how.
@@ -61,7 +65,12 @@ impl Tasks {
         feed: TaskFeed,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { stores, guard, lifecycle, feed, clock }
+        Self { stores, guard, lifecycle, feed, clock, workflows: None }
+    }
+
+    /// The same where a workflow engine runs the tasks of some agents.
+    pub(crate) fn with_workflows(self, workflows: Option<Arc<dyn WorkflowGateway>>) -> Self {
+        Self { workflows, ..self }
     }
 
     /// The task, if the caller may read it.
@@ -159,12 +168,35 @@ impl Tasks {
         }
     }
 
-    /// Asks the workflow behind the task. No workflow engine is part of this build yet, so every query is refused once the
-    /// task is known to be readable.
+    /// Asks the workflow behind the task, which has the task's id. What it answers is any JSON.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the workflow knows no such query, [`Error::NotFound`] when there is no workflow.
     #[tracing::instrument(name = "tasks.query_workflow", skip_all, fields(task.id = %id))]
-    pub async fn query_workflow(&self, caller: &Caller, id: &TaskId, _query: &str) -> Result<serde_json::Value, Error> {
+    pub async fn query_workflow(&self, caller: &Caller, id: &TaskId, query: &str) -> Result<serde_json::Value, Error> {
         self.authorized(caller, Operation::Read, &TaskSelector::Id(id.clone())).await?;
-        Err(Error::Unavailable("Temporal client is not connected"))
+        let not_connected = Error::Unavailable("Temporal client is not connected");
+        let Some(workflows) = &self.workflows else { return Err(not_connected) };
+        workflows.query(id.as_str(), query, None).await.map_err(|error| {
+            let message = format!("Failed to execute query '{query}' on workflow '{id}'");
+            match error {
+                WorkflowError::Unavailable(source) => {
+                    tracing::warn!(error = %source, "the workflow engine cannot be reached");
+                    not_connected
+                }
+                WorkflowError::DeadlineExceeded(source) => Error::TimedOut { message, source },
+                WorkflowError::NotFound => Error::NotFound(Absent::Workflow(id.as_str().to_owned())),
+                WorkflowError::UnknownQuery => Error::Invalid(format!("Unknown query '{query}'")),
+                WorkflowError::Invalid(why) => {
+                    tracing::info!(why, "the workflow engine refused a query");
+                    Error::Invalid(format!("Invalid arguments provided for workflow '{id}'"))
+                }
+                WorkflowError::Failed(source) => Error::Failed { message, source },
+                WorkflowError::AlreadyExists => {
+                    Error::Failed { message, source: "a query found that something exists".into() }
+                }
+            }
+        })
     }
 
     async fn authorized(&self, caller: &Caller, operation: Operation, task: &TaskSelector) -> Result<Task, Error> {
@@ -210,7 +242,7 @@ pub(crate) fn bounded_reason(reason: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use agentex_authz::{AuthzError, Decision, MockAuthorizer, Principal, ResourceRef, Scope};
+    use agentex_authz::{AuthzError, Decision, MockAuthorizer, Principal, ResourceRef, Scope, Selectors};
     use agentex_domain::ports::{Cursor, Entry, EventStream, StartAt, StreamError, Subscription, SystemClock};
     use agentex_domain::{Intent, IntentId, IntentStep, NewTask};
     use async_trait::async_trait;
@@ -235,6 +267,10 @@ mod tests {
         }
 
         async fn read(&self, _: &TaskId, _: Cursor, _: usize) -> Result<Vec<Entry>, StreamError> {
+            Err(StreamError::Unavailable("down".into()))
+        }
+
+        async fn clear(&self, _: &TaskId) -> Result<(), StreamError> {
             Err(StreamError::Unavailable("down".into()))
         }
     }
@@ -378,7 +414,7 @@ mod tests {
     #[tokio::test]
     async fn an_empty_scope_is_answered_without_a_query() {
         let mut authorizer = MockAuthorizer::new();
-        authorizer.expect_list_resources().returning(|_, _, _| Ok(Scope::Only([].into())));
+        authorizer.expect_list_resources().returning(|_, _, _| Ok(Scope::Only(Selectors::default())));
         let use_case = tasks(MockStores::default(), authorizer);
 
         assert_eq!(use_case.list(&alice(), TaskQuery::default()).await.unwrap(), []);

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex};
 use agentex_authz::Authorizer;
 use agentex_domain::Timestamp;
 use agentex_domain::ports::{
-    MockAgentRepository, MockApiKeyRepository, MockCheckpointRepository, MockDeploymentRepository, MockEventRepository,
-    MockIntentRepository, MockMessageRepository, MockOwnerRepository, MockRegistrationTokenRepository,
-    MockSpanRepository, MockStateRepository, MockTaskRepository, MockTrackerRepository, Opened, Probe, ProbeError,
+    MockAgentCheckRepository, MockAgentRepository, MockApiKeyRepository, MockCheckpointRepository,
+    MockDeploymentHistoryRepository, MockDeploymentRepository, MockEventRepository, MockGatewayRepository,
+    MockIdempotencyRepository, MockIntentRepository, MockMessageRepository, MockOwnerRepository,
+    MockRegistrationTokenRepository, MockRetentionRepository, MockRunScheduleRepository, MockSpanRepository,
+    MockStateRepository, MockTaskRepository, MockTimerRepository, MockTrackerRepository, Opened, Probe, ProbeError,
     Stores, SystemClock,
 };
 use async_trait::async_trait;
@@ -36,6 +38,7 @@ pub(crate) struct MockStores {
     pub(crate) agents: MockAgentRepository,
     pub(crate) api_keys: MockApiKeyRepository,
     pub(crate) deployments: MockDeploymentRepository,
+    pub(crate) deployment_history: MockDeploymentHistoryRepository,
     pub(crate) tasks: MockTaskRepository,
     pub(crate) messages: MockMessageRepository,
     pub(crate) events: MockEventRepository,
@@ -44,6 +47,8 @@ pub(crate) struct MockStores {
     pub(crate) spans: MockSpanRepository,
     pub(crate) checkpoints: MockCheckpointRepository,
     pub(crate) registration_tokens: MockRegistrationTokenRepository,
+    pub(crate) idempotency: MockIdempotencyRepository,
+    pub(crate) run_schedules: MockRunScheduleRepository,
 }
 
 impl MockStores {
@@ -52,6 +57,7 @@ impl MockStores {
             agents: Arc::new(self.agents),
             api_keys: Arc::new(self.api_keys),
             deployments: Arc::new(self.deployments),
+            deployment_history: Arc::new(self.deployment_history),
             tasks: Arc::new(self.tasks),
             messages: Arc::new(self.messages),
             events: Arc::new(self.events),
@@ -62,6 +68,12 @@ impl MockStores {
             intents: Arc::new(willing_intents()),
             owners: Arc::new(unowned()),
             registration_tokens: Arc::new(self.registration_tokens),
+            idempotency: Arc::new(self.idempotency),
+            gateways: Arc::new(MockGatewayRepository::new()),
+            retention: Arc::new(MockRetentionRepository::new()),
+            run_schedules: Arc::new(self.run_schedules),
+            timers: Arc::new(MockTimerRepository::new()),
+            agent_checks: Arc::new(MockAgentCheckRepository::new()),
             probe: Arc::new(NoProbe),
         }
     }

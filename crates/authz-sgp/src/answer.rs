@@ -74,7 +74,7 @@ pub(crate) fn scope(body: &[u8], max_list_ids: usize) -> Result<Scope, Fault> {
     if ids.len() > max_list_ids {
         return Err(Fault::Malformed("there are more ids than a list may have"));
     }
-    Ok(Scope::Only(ids))
+    Ok(Scope::Only(ids.into()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use agentex_authz::{AuthzError, Decision, Operation, Principal, ResourceKind, ResourceRef, Scope};
+use agentex_authz::{AuthzError, Decision, Operation, Principal, ResourceKind, ResourceRef, Scope, Selectors};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde::Serialize;
 use serde_json::Value;
@@ -90,7 +90,7 @@ impl Calls {
         kind: ResourceKind,
         operation: Operation,
     ) -> Result<Scope, AuthzError> {
-        let nothing = Scope::Only(std::collections::BTreeSet::new());
+        let nothing = Scope::Only(Selectors::default());
         let Some(identity) = identity(principal) else { return Ok(nothing) };
         let body = Search { principal: identity, filter_resource: kind, filter_operation: self.name(operation) };
         let about = About { verb: "search", operation: Some(operation), kind, selector: None, parent: None };

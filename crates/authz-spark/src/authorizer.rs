@@ -202,7 +202,7 @@ impl Authorizer for SparkAuthorizer {
         let mut found = BTreeSet::new();
         let (definition, permission) = (definition_of(kind), operation.as_str());
         let caller = Caller::of(principal).filter(|_| edges::has(&self.schema, definition, permission));
-        let Some(caller) = caller else { return Ok(Scope::Only(found)) };
+        let Some(caller) = caller else { return Ok(Scope::Only(found.into())) };
         let mut request = LookupResourcesRequest {
             consistency: Some(self.consistency(operation == Operation::Read)),
             resource_object_type: definition.to_owned(),
@@ -226,7 +226,7 @@ impl Authorizer for SparkAuthorizer {
                 return Err(protocol("more resources than a list may have"));
             }
             if is_last {
-                return Ok(Scope::Only(found));
+                return Ok(Scope::Only(found.into()));
             }
             if request.optional_cursor.is_none() {
                 return Err(protocol("SpiceDB gave no cursor"));

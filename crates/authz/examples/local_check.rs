@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agentex_authz::local::{
-    Changes, GraphAuthorizer, RelationshipStore, RelationshipStoreError, Revision, Snapshot, StoreUse, Write, Written,
+    Changes, GraphAuthorizer, RelationshipStore, RelationshipStoreError, Revision, StoreUse, Write, Written,
 };
 use agentex_authz::model::{Object, Relationship, Subject, admission_to};
 use agentex_authz::{Authorizer, AuthzError, Operation, Principal, ResourceKind, ResourceRef, Scope};
@@ -22,20 +22,20 @@ struct Loaded;
 
 #[async_trait::async_trait]
 impl RelationshipStore for Loaded {
-    async fn load(&self) -> Result<Snapshot, RelationshipStoreError> {
+    async fn load_each(&self, each: &mut (dyn FnMut(Relationship) + Send)) -> Result<Revision, RelationshipStoreError> {
         let edge = |task: usize, relation: &str, kind: &str, id: &str| Relationship {
             resource: Object::new("task", &task_id(task)),
             relation: relation.into(),
             subject: Subject::object(Object::new(kind, id)),
             acting_in: None,
         };
-        let mut relationships = Vec::from(admission_to("acme"));
+        admission_to("acme").into_iter().for_each(&mut *each);
         for task in 0..TASKS {
-            relationships.push(edge(task, "owner", "user", &format!("user-{}", task % OWNERS)));
-            relationships.push(edge(task, "tenant", "account", "acme"));
-            relationships.push(edge(task, "parent_agent", "agent", "an-agent"));
+            each(edge(task, "owner", "user", &format!("user-{}", task % OWNERS)));
+            each(edge(task, "tenant", "account", "acme"));
+            each(edge(task, "parent_agent", "agent", "an-agent"));
         }
-        Ok(Snapshot { relationships, revision: Revision::default() })
+        Ok(Revision::default())
     }
 
     async fn revision(&self) -> Result<Revision, RelationshipStoreError> {
@@ -46,7 +46,7 @@ impl RelationshipStore for Loaded {
         Ok(Changes::Since { changes: Vec::new(), revision: seen })
     }
 
-    async fn write(&self, _: &Write) -> Result<Written, RelationshipStoreError> {
+    async fn write_all(&self, _: &[Write]) -> Result<Vec<Written>, RelationshipStoreError> {
         Err(RelationshipStoreError::Failed("nothing is written here".into()))
     }
 }

@@ -256,7 +256,7 @@ impl Run<'_> {
         self.assertions += 1;
         match self.authorizer.list_resources(&principal, *kind, *operation).await {
             Ok(Scope::Only(ids)) => {
-                let plain = |id: &String| id.strip_suffix(&self.suffix).unwrap_or(id).to_owned();
+                let plain = |id: &str| id.strip_suffix(&self.suffix).unwrap_or(id).to_owned();
                 let ids: BTreeSet<String> = ids.iter().map(plain).collect();
                 if ids != *sees {
                     self.failures.push(format!("{asked}: expected {sees:?}, got {ids:?}"));

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use crate::Selectors;
 
 /// The answer to one check. An unknown answer is an error of the port, never a decision.
 #[must_use = "a decision that nobody looks at protects nothing"]
@@ -25,7 +25,7 @@ pub enum Scope {
     /// Every resource; no filter applies.
     All,
     /// Exactly these selectors. Empty means none, which is answered without a query.
-    Only(BTreeSet<String>),
+    Only(Selectors),
 }
 
 impl Scope {

@@ -11,6 +11,7 @@ pub mod model;
 mod principal;
 mod resource;
 pub mod router;
+mod selectors;
 mod tokens;
 pub mod wrap;
 
@@ -24,4 +25,5 @@ pub use authorizer::{Authorizer, AuthzError, Check};
 pub use decision::{Decision, Scope};
 pub use principal::Principal;
 pub use resource::{Operation, ResourceKind, ResourceRef};
+pub use selectors::Selectors;
 pub use tokens::{StaticToken, StaticTokens, StaticTokensError};

@@ -287,6 +287,18 @@ impl Agent {
         changed
     }
 
+    /// Makes one of its deployments the one that is called. An agent that only a build had registered is deployed by this.
+    pub fn promote(&mut self, deployment: DeploymentId, acp_url: String, at: Timestamp) {
+        self.production_deployment_id = Some(deployment);
+        self.acp_url = Some(acp_url);
+        if self.status == AgentStatus::BuildOnly {
+            self.status = AgentStatus::Ready;
+            self.status_reason = Some(REASON_REGISTERED.to_owned());
+            self.registered_at = Some(at);
+        }
+        self.updated_at = at;
+    }
+
     /// Brings a deleted row back as a build-only agent under its old id.
     pub fn revive_as_build(&mut self, description: String, metadata: Option<JsonObject>, at: Timestamp) {
         self.description = description;

@@ -50,7 +50,7 @@ macro_rules! typed_id {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the typed-id constructors are where ids are made")]
-fn uuid_v4() -> String {
+pub(crate) fn uuid_v4() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
@@ -100,6 +100,11 @@ typed_id!(
     uuid_v4()
 );
 typed_id!(
+    /// Names one entry of the history of deployments. New ones are time-ordered; imported ones keep whatever id they had.
+    DeploymentHistoryId,
+    uuid_v7()
+);
+typed_id!(
     /// Names one unfinished change of the authorization graph.
     IntentId,
     uuid_v7()
@@ -107,5 +112,15 @@ typed_id!(
 typed_id!(
     /// Names the record of how far an agent has processed a task's events.
     TrackerId,
+    uuid_v4()
+);
+typed_id!(
+    /// Names one thing that was said in a chat and is not carried out yet.
+    GatewayEventId,
+    uuid_v7()
+);
+typed_id!(
+    /// Names one run schedule.
+    RunScheduleId,
     uuid_v4()
 );

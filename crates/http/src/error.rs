@@ -18,8 +18,8 @@ const INTERNAL: &str = "Internal Server Error";
 /// Most problems spelled out in one answer; the count is always the full one.
 const MAX_PROBLEMS: usize = 100;
 
-/// Tells retrying clients that this 409 will not change.
-const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+/// Tells retrying clients whether trying again may help; a 409 says `false` unless something is still going on.
+pub(crate) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// Why a request was not served. The only type that knows status codes.
 #[derive(Debug)]
@@ -117,6 +117,8 @@ impl Refusal {
             Error::Unauthenticated => Self::detail(StatusCode::UNAUTHORIZED, "Unauthorized"),
             Error::AuthenticationUnavailable(_) => Self::detail(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE),
             Error::Unavailable(text) => Self::message(StatusCode::SERVICE_UNAVAILABLE, text),
+            Error::Failed { message, .. } => Self::message(StatusCode::INTERNAL_SERVER_ERROR, message),
+            Error::TimedOut { message, .. } => Self::message(StatusCode::GATEWAY_TIMEOUT, message),
             Error::Store(error) => match error {
                 StoreError::Duplicate { .. } => Self::message(StatusCode::BAD_REQUEST, DUPLICATE),
                 StoreError::Dangling { .. } => {
@@ -146,6 +148,7 @@ impl Refusal {
                 StreamError::Unavailable(_) => Self::message(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE),
                 StreamError::BadCursor => Self::message(StatusCode::BAD_REQUEST, "Invalid cursor format"),
             },
+            Error::Transfer { text, source: _ } => Self::message(StatusCode::INTERNAL_SERVER_ERROR, text),
             // Calls of agents report these inside their own envelope; elsewhere they say what is behind us.
             Error::Agent(_) | Error::Fold(_) => Self::message(StatusCode::BAD_GATEWAY, "Bad gateway"),
             Error::Sealed => Self::internal(),

@@ -26,7 +26,13 @@ pub use options::{AllowedOrigins, CorsOptions, HttpOptions, MetricsText};
 /// [`App::shutdown_token`] is cancelled.
 pub fn router(app: Arc<App>, options: HttpOptions) -> Router {
     layers::metrics::describe();
-    let mount = routes::all(&options);
+    let mut mount = routes::all(&options);
+    if app.gateways.slack().is_some() {
+        mount = routes::slack_routes(mount);
+    }
+    if app.gateways.linear().is_some() {
+        mount = routes::linear_routes(mount);
+    }
     mount.into_router(Shared { app, options: Arc::new(options) })
 }
 

@@ -10,6 +10,7 @@ use utoipa_axum::router::UtoipaMethodRouter;
 
 use crate::Shared;
 use crate::layers::auth::{self, Gate};
+use crate::layers::idempotency::{self, Attempts, Repeatable};
 use crate::layers::{cors, limits, log, metrics, panics, request_id, slash};
 use crate::routes::health;
 
@@ -142,11 +143,17 @@ impl Mount {
     /// The router that serves the routes, with every layer around them.
     pub(crate) fn into_router(self, shared: Shared) -> Router {
         let table: Arc<[Arc<Mounted>]> = self.routes.iter().map(|route| Arc::clone(&route.mounted)).collect();
+        let attempts = Arc::new(Attempts::default());
         let mut router = Router::new();
         for Route { mounted, mut handlers, bounded } in self.routes {
             let template = mounted.template.clone();
             if bounded {
                 handlers = handlers.layer(from_fn_with_state(shared.options.request_timeout, limits::deadline));
+            }
+            if mounted.methods.contains(&Method::POST)
+                && let Some(repeatable) = Repeatable::on(&template, mounted.policy, &shared, &attempts)
+            {
+                handlers = handlers.layer(from_fn_with_state(repeatable, idempotency::apply));
             }
             let gate = Gate { app: Arc::clone(&shared.app), mounted };
             router = router.route(&template, handlers.layer(from_fn_with_state(gate, auth::guard)));

@@ -1,6 +1,6 @@
 //! The API document: what the handlers say about themselves, and what is true of all of them.
 
-use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
 use utoipa::openapi::{
     Content, InfoBuilder, OpenApi, OpenApiBuilder, PathsBuilder, Ref, RefOr, Response, ResponseBuilder,
 };
@@ -42,13 +42,21 @@ pub fn openapi() -> OpenApi {
 /// Adds the errors every route may answer.
 pub(crate) fn with_common_answers(mut item: PathItem, template: &str, policy: Policy) -> PathItem {
     let addressed = template.contains('{');
-    let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
-    for operation in operations.into_iter().flatten() {
+    // A name can be taken, a schedule be changed by two at once, and a repeated POST not be what it was before.
+    let operations = [
+        (&mut item.get, false),
+        (&mut item.put, false),
+        (&mut item.post, true),
+        (&mut item.patch, true),
+        (&mut item.delete, false),
+    ];
+    for (operation, may_conflict) in operations {
+        let Some(operation) = operation else { continue };
         if policy == Policy::Ingress {
             add(operation, &ingress_answers());
             continue;
         }
-        let addressed = addressed || operation.request_body.is_some();
+        let addressed = addressed || operation.request_body.is_some() || asks_for_a_parent(operation);
         let mut answers = vec![
             ("400", "The request makes no sense in the present state.", MessageBody::name()),
             ("422", "The request is not what the route expects.", ValidationBody::name()),
@@ -62,12 +70,30 @@ pub(crate) fn with_common_answers(mut item: PathItem, template: &str, policy: Po
         if addressed {
             answers.push(("404", "It does not exist, or the caller may not see it.", MessageBody::name()));
         }
+        if may_conflict && policy != Policy::Public {
+            answers.push((
+                "409",
+                "It contradicts what exists or what is being done at the same time.",
+                MessageBody::name(),
+            ));
+        }
         if operation.request_body.is_some() {
             answers.push(("413", "The request is too large.", MessageBody::name()));
         }
         add(operation, &answers);
     }
     item
+}
+
+/// Whether the query can name the task or agent whose things are wanted.
+fn asks_for_a_parent(operation: &Operation) -> bool {
+    operation.parameters.iter().flatten().any(|parameter| match parameter {
+        RefOr::T(parameter) => {
+            parameter.parameter_in == ParameterIn::Query
+                && matches!(parameter.name.as_str(), "task_id" | "agent_id" | "agent_name")
+        }
+        RefOr::Ref(_) => false,
+    })
 }
 
 /// The errors of requests that are passed on to agents. The agents' own have their own shape.

@@ -23,6 +23,8 @@ pub struct HttpOptions {
     pub strict_ordering: bool,
     /// Starts from the first page when a message cursor cannot be read, instead of refusing it.
     pub invalid_cursor_tolerated: bool,
+    /// Whether there are routes of schedules at all.
+    pub schedules: bool,
     /// Serves the documentation pages `/api` and `/swagger`. `/openapi.json` is always served.
     pub docs: bool,
 }
@@ -57,6 +59,7 @@ impl Default for HttpOptions {
             metrics: None,
             strict_ordering: false,
             invalid_cursor_tolerated: false,
+            schedules: true,
             docs: true,
         }
     }
@@ -73,6 +76,7 @@ impl fmt::Debug for HttpOptions {
             .field("metrics", &self.metrics.is_some())
             .field("strict_ordering", &self.strict_ordering)
             .field("invalid_cursor_tolerated", &self.invalid_cursor_tolerated)
+            .field("schedules", &self.schedules)
             .field("docs", &self.docs)
             .finish()
     }

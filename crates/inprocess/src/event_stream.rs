@@ -184,4 +184,12 @@ impl EventStream for InProcessStream {
         drop(topics);
         Ok(topic.map(|topic| topic.read(after, count)).unwrap_or_default())
     }
+
+    async fn clear(&self, task_id: &TaskId) -> Result<(), StreamError> {
+        let topic = self.topics().by_task.get(task_id).cloned();
+        if let Some(topic) = topic {
+            topic.clear();
+        }
+        Ok(())
+    }
 }

@@ -3,7 +3,7 @@ use agentex_domain::ports::{
     AgentFilter, AgentOrder, AgentRepository, Departure, DialTarget, Reregistered, Settlement, StoreError,
 };
 use agentex_domain::{
-    Agent, AgentId, DeploymentId, Direction, Intent, JsonObject, PageRequest, Registration, Timestamp,
+    Agent, AgentId, AgentStatus, DeploymentId, Direction, Intent, JsonObject, PageRequest, Registration, Timestamp,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -12,6 +12,7 @@ use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
 
 use crate::agent_row::{AgentRow, agent_columns};
 use crate::api_keys::{ApiKeyRow, read_key};
+use crate::deployment_history;
 use crate::error::{nothing_if_unstorable, retry, store_error};
 use crate::json;
 use crate::labels;
@@ -104,6 +105,7 @@ impl PgAgents {
         let changed = agent.register_again(registration, always_stamp, at);
         if changed {
             save(&mut transaction, &agent).await?;
+            deployment_history::record(&mut transaction, &agent).await?;
             settle(&mut transaction, settles.filter(|_| revived)).await?;
             transaction.commit().await.map_err(store_error("agent"))?;
         }
@@ -123,6 +125,7 @@ impl PgAgents {
         let changed = agent.register_again(registration, always_stamp, at);
         if changed {
             save(&mut transaction, &agent).await?;
+            deployment_history::record(&mut transaction, &agent).await?;
             transaction.commit().await.map_err(store_error("agent"))?;
         }
         Ok(Some(Reregistered { agent, changed, revived: false }))
@@ -194,6 +197,7 @@ impl PgAgents {
 impl AgentRepository for PgAgents {
     #[tracing::instrument(level = "debug", name = "db.agent.insert", skip_all, fields(agent.id = %agent.id))]
     async fn insert(&self, agent: &Agent, settles: Option<Settlement>) -> Result<(), StoreError> {
+        let mut transaction = self.primary().begin().await.map_err(store_error("agent"))?;
         let (intent, then, due_at) = settlement_columns(settles.as_ref());
         let done = sqlx::query(settling!(
             "INSERT INTO agents
@@ -219,10 +223,14 @@ impl AgentRepository for PgAgents {
         .bind(agent.registered_at.map(Timestamp::as_datetime))
         .bind(agent.agent_input_type.map(labels::input_type))
         .bind(agent.production_deployment_id.as_ref().map(DeploymentId::as_str))
-        .execute(self.primary())
+        .execute(&mut *transaction)
         .await
         .map_err(store_error("agent"))?;
-        if done.rows_affected() == 0 { Err(StoreError::IntentLost) } else { Ok(()) }
+        if done.rows_affected() == 0 {
+            return Err(StoreError::IntentLost);
+        }
+        deployment_history::record(&mut transaction, agent).await?;
+        transaction.commit().await.map_err(store_error("agent"))
     }
 
     #[tracing::instrument(level = "debug", name = "db.agent.find", skip_all, fields(agent.id = %id))]
@@ -304,6 +312,29 @@ impl AgentRepository for PgAgents {
         retry(|| self.revive_once(id, &description, metadata.as_ref(), at, settles.as_ref())).await
     }
 
+    #[tracing::instrument(level = "debug", name = "db.agent.set_health", skip_all, fields(agent.id = %id, healthy))]
+    async fn set_health(&self, id: &AgentId, healthy: bool, reason: &str, at: Timestamp) -> Result<bool, StoreError> {
+        let (from, to) = if healthy {
+            (AgentStatus::Unhealthy, AgentStatus::Ready)
+        } else {
+            (AgentStatus::Ready, AgentStatus::Unhealthy)
+        };
+        let done = sqlx::query(
+            "UPDATE agents
+                SET status = $3::agentstatus, status_reason = $4, updated_at = $5
+              WHERE id = $1 AND status = $2::agentstatus",
+        )
+        .bind(id.as_str())
+        .bind(labels::agent_status(from))
+        .bind(labels::agent_status(to))
+        .bind(reason)
+        .bind(at.as_datetime())
+        .execute(self.primary())
+        .await
+        .map_err(store_error("agent"))?;
+        Ok(done.rows_affected() == 1)
+    }
+
     #[tracing::instrument(level = "debug", name = "db.agent.delete", skip_all, fields(agent.id = %id))]
     async fn delete(
         &self,
@@ -350,7 +381,7 @@ impl AgentRepository for PgAgents {
 }
 
 /// The agent, locked against everyone who would change it. New tasks of the agent may still refer to it meanwhile.
-async fn lock(transaction: &mut PgConnection, id: &AgentId) -> Result<Option<Agent>, StoreError> {
+pub(crate) async fn lock(transaction: &mut PgConnection, id: &AgentId) -> Result<Option<Agent>, StoreError> {
     let row = sqlx::query_as::<_, AgentRow>(concat!(
         "SELECT ",
         agent_columns!(),

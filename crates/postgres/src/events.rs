@@ -71,10 +71,15 @@ impl PgEvents {
     ) -> Result<i64, StoreError> {
         sqlx::query_scalar(
             "WITH task AS MATERIALIZED (
-                 SELECT id
+                 SELECT id, cleaned_at
                    FROM tasks
                   WHERE id = $2
                     FOR NO KEY UPDATE
+             ), unclean AS (
+                 UPDATE tasks
+                    SET cleaned_at = NULL
+                   FROM task
+                  WHERE tasks.id = task.id AND task.cleaned_at IS NOT NULL
              )
              INSERT INTO events (id, task_id, agent_id, content, created_at)
              SELECT $1, task.id, $3, $4, $5
@@ -107,6 +112,29 @@ impl EventRepository for PgEvents {
         let sequence_id = retry(|| self.append_once(&id, task_id, agent_id, content.as_ref(), at)).await?;
         Ok(Event { id, sequence_id, task_id: task_id.clone(), agent_id: agent_id.clone(), created_at: at, content })
     }
+
+    #[tracing::instrument(level = "debug", name = "db.event.append_as", skip_all, fields(event.id = %id))]
+    async fn append_as(
+        &self,
+        id: &EventId,
+        task_id: &TaskId,
+        agent_id: &AgentId,
+        content: Option<MessageContent>,
+        at: Timestamp,
+    ) -> Result<Event, StoreError> {
+        if let Err(error) = retry(|| self.append_once(id, task_id, agent_id, content.as_ref(), at)).await
+            && !matches!(error, StoreError::Duplicate { .. })
+        {
+            return Err(error);
+        }
+        sqlx::query_as::<_, EventRow>(concat!("SELECT ", event_columns!(), " FROM events e WHERE e.id = $1"))
+            .bind(id.as_str())
+            .fetch_one(&self.pool)
+            .await
+            .map_err(store_error("event"))?
+            .try_into()
+    }
+
     #[tracing::instrument(level = "debug", name = "db.event.find", skip_all, fields(event.id = %id))]
     async fn find(&self, id: &EventId) -> Result<Option<Event>, StoreError> {
         let row = sqlx::query_as::<_, EventRow>(concat!(

@@ -1,5 +1,5 @@
 use agentex_authz::ResourceRef;
-use agentex_domain::ports::{Backlog, IntentRepository, Opened, StoreError};
+use agentex_domain::ports::{Backlog, IntentRepository, Opened, Settlement, StoreError};
 use agentex_domain::{Intent, IntentId, IntentStep, Timestamp};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -8,6 +8,7 @@ use sqlx::types::Json;
 
 use crate::error::{nothing_if_unstorable, retry, store_error};
 use crate::intent_row::{IntentRow, intent_columns};
+use crate::lifecycle;
 
 /// How often it is looked which intent is in the way before giving up on one that keeps changing.
 const LOOKS: u32 = 3;
@@ -135,6 +136,35 @@ impl IntentRepository for PgIntents {
         .await
         .map_err(store_error("intent"))?;
         Ok(done.rows_affected() == 1)
+    }
+
+    #[tracing::instrument(level = "debug", name = "db.intent.settle", skip_all, fields(intent.id = %settlement.intent))]
+    async fn settle(&self, settlement: &Settlement) -> Result<(), StoreError> {
+        let mut connection = self.pool.acquire().await.map_err(store_error("intent"))?;
+        // One statement, so it needs no transaction of its own.
+        lifecycle::settle(&mut connection, Some(settlement)).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "db.intent.retire", skip_all, fields(intent.id = %id))]
+    async fn retire(&self, id: &IntentId, due_at: Timestamp) -> Result<bool, StoreError> {
+        sqlx::query_scalar(
+            "WITH retired AS (
+                 UPDATE authz_intents
+                    SET step = 'deregistering', due_at = $2
+                  WHERE id = $1 AND step = 'registering'
+                 RETURNING resource_type, selector
+             ), forgotten AS (
+                 DELETE FROM authz_owners o
+                  USING retired
+                  WHERE o.resource_type = retired.resource_type AND o.selector = retired.selector
+             )
+             SELECT EXISTS (SELECT FROM retired)",
+        )
+        .bind(id.as_str())
+        .bind(due_at.as_datetime())
+        .fetch_one(&self.pool)
+        .await
+        .map_err(store_error("intent"))
     }
 
     #[tracing::instrument(level = "debug", name = "db.intent.close", skip_all, fields(intent.id = %id))]

@@ -68,6 +68,14 @@ pub(crate) fn read_resource_kind(text: &str) -> Option<ResourceKind> {
         .find(|kind| kind.as_str() == text)
 }
 
+pub(crate) const fn deployment_status(status: DeploymentStatus) -> &'static str {
+    match status {
+        DeploymentStatus::Pending => "PENDING",
+        DeploymentStatus::Ready => "READY",
+        DeploymentStatus::Failed => "FAILED",
+    }
+}
+
 pub(crate) fn read_deployment_status(label: &str) -> Option<DeploymentStatus> {
     Some(match label {
         "PENDING" => DeploymentStatus::Pending,
@@ -91,6 +99,9 @@ mod tests {
         }
         for (_, kind) in ApiKeyKind::ALL {
             assert_eq!(read_key_kind(key_kind(kind)), Some(kind));
+        }
+        for (_, status) in DeploymentStatus::ALL {
+            assert_eq!(read_deployment_status(deployment_status(status)), Some(status));
         }
     }
 }

@@ -1,12 +1,16 @@
 #![doc = include_str!("../README.md")]
 
+mod agent_checks;
 mod agent_row;
 mod agents;
 mod api_keys;
 mod checkpoints;
+mod deployment_history;
 mod deployments;
 mod error;
 mod events;
+mod gateways;
+mod idempotency;
 mod intent_row;
 mod intents;
 mod json;
@@ -20,14 +24,18 @@ mod ordering;
 mod owners;
 mod registration_tokens;
 mod relationships;
+mod retention;
 mod rollout;
+mod run_schedules;
 mod spans;
 mod states;
 mod store;
 mod task_items;
 mod task_lists;
+mod task_orders;
 mod task_row;
 mod tasks;
+mod timers;
 mod trackers;
 
 pub use migrate::MigrateError;

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use sqlx::types::Json;
-use sqlx::{PgPool, Postgres, QueryBuilder};
+use sqlx::{PgExecutor, PgPool, Postgres, QueryBuilder};
 
 use crate::error::{Unreadable, corrupt, nothing_if_unstorable, retry, store_error};
 use crate::message_filter::push_filter;
@@ -25,9 +25,10 @@ macro_rules! message_columns {
         "m.id, m.seq, m.task_id, m.content, m.streaming_status, m.created_at, m.updated_at"
     };
 }
+pub(crate) use message_columns;
 
 #[derive(sqlx::FromRow)]
-struct MessageRow {
+pub(crate) struct MessageRow {
     id: String,
     seq: i64,
     task_id: String,
@@ -147,34 +148,7 @@ impl PgMessages {
 impl MessageRepository for PgMessages {
     #[tracing::instrument(level = "debug", name = "db.message.insert", skip_all, fields(task.id = %task_id))]
     async fn insert(&self, task_id: &TaskId, messages: &[Message]) -> Result<bool, StoreError> {
-        if messages.is_empty() {
-            return Ok(true);
-        }
-        let ids: Vec<&str> = messages.iter().map(|message| message.id.as_str()).collect();
-        let contents: Vec<Json<&MessageContent>> = messages.iter().map(|message| Json(&message.content)).collect();
-        let statuses: Vec<Option<&str>> =
-            messages.iter().map(|message| message.streaming_status.map(StreamingStatus::as_str)).collect();
-        let created: Vec<DateTime<Utc>> = messages.iter().map(|message| message.created_at.as_datetime()).collect();
-        let updated: Vec<DateTime<Utc>> = messages.iter().map(|message| message.updated_at.as_datetime()).collect();
-        let stored = sqlx::query(
-            "INSERT INTO task_messages (id, task_id, content, streaming_status, created_at, updated_at)
-             SELECT n.id, t.id, n.content, n.streaming_status, n.created_at, n.updated_at
-               FROM tasks t
-              CROSS JOIN unnest($2::text[], $3::jsonb[], $4::text[], $5::timestamptz[], $6::timestamptz[])
-                         WITH ORDINALITY AS n (id, content, streaming_status, created_at, updated_at, place)
-              WHERE t.id = $1 AND t.status <> 'DELETED'
-              ORDER BY n.place",
-        )
-        .bind(task_id.as_str())
-        .bind(ids)
-        .bind(contents)
-        .bind(statuses)
-        .bind(created)
-        .bind(updated)
-        .execute(self.primary())
-        .await
-        .map_err(store_error("message"))?;
-        Ok(stored.rows_affected() > 0)
+        insert_messages(self.primary(), task_id, messages).await
     }
 
     #[tracing::instrument(level = "debug", name = "db.message.find", skip_all, fields(message.id = %id))]
@@ -294,6 +268,53 @@ impl MessageRepository for PgMessages {
         }
         Ok(MessagePage { messages: rows.into_iter().map(Message::try_from).collect::<Result<_, _>>()?, next })
     }
+}
+/// Stores messages of a task that is there, all or none; `false` when it is not. A cleaned task is not clean any more
+/// then.
+pub(crate) async fn insert_messages(
+    executor: impl PgExecutor<'_>,
+    task_id: &TaskId,
+    messages: &[Message],
+) -> Result<bool, StoreError> {
+    if messages.is_empty() {
+        return Ok(true);
+    }
+    let ids: Vec<&str> = messages.iter().map(|message| message.id.as_str()).collect();
+    let contents: Vec<Json<&MessageContent>> = messages.iter().map(|message| Json(&message.content)).collect();
+    let statuses: Vec<Option<&str>> =
+        messages.iter().map(|message| message.streaming_status.map(StreamingStatus::as_str)).collect();
+    let created: Vec<DateTime<Utc>> = messages.iter().map(|message| message.created_at.as_datetime()).collect();
+    let updated: Vec<DateTime<Utc>> = messages.iter().map(|message| message.updated_at.as_datetime()).collect();
+    // The lock is the one that the foreign key takes anyway, only earlier: after a clean this waited for it sees the mark.
+    let stored = sqlx::query(
+        "WITH task AS MATERIALIZED (
+             SELECT id, cleaned_at
+               FROM tasks
+              WHERE id = $1 AND status <> 'DELETED'
+                FOR KEY SHARE
+         ), unclean AS (
+             UPDATE tasks
+                SET cleaned_at = NULL
+               FROM task
+              WHERE tasks.id = task.id AND task.cleaned_at IS NOT NULL
+         )
+         INSERT INTO task_messages (id, task_id, content, streaming_status, created_at, updated_at)
+         SELECT n.id, task.id, n.content, n.streaming_status, n.created_at, n.updated_at
+           FROM task
+          CROSS JOIN unnest($2::text[], $3::jsonb[], $4::text[], $5::timestamptz[], $6::timestamptz[])
+                     WITH ORDINALITY AS n (id, content, streaming_status, created_at, updated_at, place)
+          ORDER BY n.place",
+    )
+    .bind(task_id.as_str())
+    .bind(ids)
+    .bind(contents)
+    .bind(statuses)
+    .bind(created)
+    .bind(updated)
+    .execute(executor)
+    .await
+    .map_err(store_error("message"))?;
+    Ok(stored.rows_affected() > 0)
 }
 
 fn messages_of(task_id: &TaskId) -> QueryBuilder<Postgres> {

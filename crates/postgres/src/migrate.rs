@@ -47,7 +47,7 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 8] = [
+const MIGRATIONS: [Migration; 12] = [
     Migration {
         version: BASELINE,
         name: "baseline",
@@ -75,6 +75,18 @@ const MIGRATIONS: [Migration; 8] = [
         version: 8,
         name: "tracker_list",
         sql: include_str!("../../../migrations/postgres/0008_tracker_list.sql"),
+    },
+    Migration {
+        version: 9,
+        name: "idempotency_keys",
+        sql: include_str!("../../../migrations/postgres/0009_idempotency_keys.sql"),
+    },
+    Migration { version: 10, name: "speed", sql: include_str!("../../../migrations/postgres/0010_speed.sql") },
+    Migration { version: 11, name: "schedules", sql: include_str!("../../../migrations/postgres/0011_schedules.sql") },
+    Migration {
+        version: 12,
+        name: "gateway_events",
+        sql: include_str!("../../../migrations/postgres/0012_gateway_events.sql"),
     },
 ];
 const BASELINE: i32 = 1;
@@ -277,9 +289,25 @@ async fn record(session: &mut PgConnection, migration: &Migration) -> Result<(),
     Ok(())
 }
 
-/// The statements of a file in which each ends with a semicolon at the end of a line.
+/// The statements of a file in which each ends with a semicolon at the end of a line. The bodies of functions are quoted
+/// with `$$`, and semicolons in there end nothing.
 fn statements(sql: &'static str) -> impl Iterator<Item = &'static str> {
-    sql.split(";\n").map(skip_comments).filter(|statement| !statement.is_empty())
+    let mut rest = sql;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let ends = rest.match_indices(";\n").map(|(end, _)| end);
+        let end = ends.into_iter().find(|end| rest[..*end].matches("$$").count().is_multiple_of(2));
+        let statement;
+        (statement, rest) = match end {
+            Some(end) => (&rest[..end], &rest[end + 2..]),
+            None => (rest, ""),
+        };
+        Some(statement)
+    })
+    .map(skip_comments)
+    .filter(|statement| !statement.is_empty())
 }
 
 fn skip_comments(mut sql: &'static str) -> &'static str {
@@ -335,6 +363,17 @@ mod tests {
         assert_eq!(cut.last(), Some(&"SET statement_timeout = '30s'"));
         let unique: Vec<&str> = statements(MIGRATIONS[5].sql).filter_map(index_built_concurrently).collect();
         assert_eq!(unique, ["uq_agent_api_keys_agent_name_type", "uq_agent_api_keys_api_key_digest"]);
+    }
+
+    #[test]
+    fn the_body_of_a_function_is_not_cut() {
+        let speed = MIGRATIONS.iter().find(|migration| migration.name == "speed").unwrap();
+
+        let functions: Vec<&str> =
+            statements(speed.sql).filter(|s| s.starts_with("CREATE OR REPLACE FUNCTION")).collect();
+
+        assert_eq!(functions.len(), 2);
+        assert!(functions.iter().all(|function| function.ends_with("END;\n$$")), "{functions:?}");
     }
 
     #[test]

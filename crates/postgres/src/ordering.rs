@@ -7,7 +7,7 @@ use sqlx::{Postgres, QueryBuilder};
 /// Keeps only the rows whose `column` is in `scope`.
 pub(crate) fn push_scope(query: &mut QueryBuilder<Postgres>, column: &str, scope: &Scope) {
     if let Scope::Only(ids) = scope {
-        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let ids: Vec<&str> = ids.iter().collect();
         query.push(format_args!(" AND {column} = ANY(")).push_bind(ids).push(")");
     }
 }

@@ -99,7 +99,13 @@ impl OwnerRepository for PgOwners {
             ResourceKind::Agent => unowned!("agent", "agents r WHERE r.status <> 'DELETED'"),
             ResourceKind::Task => unowned!("task", "tasks r WHERE r.status <> 'DELETED'"),
             ResourceKind::ApiKey => unowned!("api_key", "agent_api_keys r WHERE true"),
-            ResourceKind::Schedule => return Ok(Vec::new()),
+            ResourceKind::Schedule => unowned!(
+                "schedule",
+                "(SELECT 'run-schedule::' || agent_id || '::' || id AS id
+                    FROM agent_run_schedules
+                   WHERE deleted_at IS NULL) r
+                 WHERE true"
+            ),
         };
         sqlx::query_scalar(statement)
             .bind(after.unwrap_or_default())

@@ -211,7 +211,7 @@ fn push_conditions(query: &mut QueryBuilder<Postgres>, filter: &SpanFilter) {
     let SpanFilter { scope, linked_to, trace_id, task_id } = filter;
     if let Scope::Only(ids) = scope {
         // Two look-ups instead of one by an expression, so that each finds its index.
-        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let ids: Vec<&str> = ids.iter().collect();
         query.push(" AND (s.task_id = ANY(").push_bind(ids.clone());
         query.push(") OR (s.task_id IS NULL AND s.trace_id = ANY(").push_bind(ids).push(")))");
     }

@@ -15,9 +15,10 @@ macro_rules! state_columns {
         "s.id, s.task_id, s.agent_id, s.state, s.created_at, s.updated_at"
     };
 }
+pub(crate) use state_columns;
 
 #[derive(sqlx::FromRow)]
-struct StateRow {
+pub(crate) struct StateRow {
     id: String,
     task_id: String,
     agent_id: String,
@@ -57,11 +58,22 @@ impl StateRepository for PgStates {
     #[tracing::instrument(level = "debug", name = "db.state.insert", skip_all, fields(task.id = %new.task_id))]
     async fn insert(&self, new: &TaskState) -> Result<bool, StoreError> {
         let TaskState { id, task_id, agent_id, state, created_at, updated_at } = new;
+        // The lock is the foreign key's own, only earlier: after a clean this waited for it sees the mark, and takes it off.
         let stored = sqlx::query(
-            "INSERT INTO task_states (id, task_id, agent_id, state, created_at, updated_at)
-             SELECT $1, t.id, $3, $4, $5, $6
-               FROM tasks t
-              WHERE t.id = $2 AND t.status <> 'DELETED'",
+            "WITH task AS MATERIALIZED (
+                 SELECT id, cleaned_at
+                   FROM tasks
+                  WHERE id = $2 AND status <> 'DELETED'
+                    FOR KEY SHARE
+             ), unclean AS (
+                 UPDATE tasks
+                    SET cleaned_at = NULL
+                   FROM task
+                  WHERE tasks.id = task.id AND task.cleaned_at IS NOT NULL
+             )
+             INSERT INTO task_states (id, task_id, agent_id, state, created_at, updated_at)
+             SELECT $1, task.id, $3, $4, $5, $6
+               FROM task",
         )
         .bind(id.as_str())
         .bind(task_id.as_str())

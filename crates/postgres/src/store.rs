@@ -9,12 +9,16 @@ use async_trait::async_trait;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgPool};
 
+use crate::agent_checks::PgAgentChecks;
 use crate::agents::PgAgents;
 use crate::api_keys::PgApiKeys;
 use crate::checkpoints::PgCheckpoints;
+use crate::deployment_history::PgDeploymentHistory;
 use crate::deployments::PgDeployments;
 use crate::error::store_error;
 use crate::events::PgEvents;
+use crate::gateways::PgGateways;
+use crate::idempotency::PgIdempotency;
 use crate::intents::PgIntents;
 use crate::messages::PgMessages;
 use crate::migrate::{self, MigrateError};
@@ -22,10 +26,13 @@ use crate::options::PgOptions;
 use crate::owners::PgOwners;
 use crate::registration_tokens::PgRegistrationTokens;
 use crate::relationships::PgRelationships;
+use crate::retention::PgRetention;
 use crate::rollout::PgRollout;
+use crate::run_schedules::PgRunSchedules;
 use crate::spans::PgSpans;
 use crate::states::PgStates;
 use crate::tasks::PgTasks;
+use crate::timers::PgTimers;
 use crate::trackers::PgTrackers;
 
 /// A connection idle for longer than this is asked whether it is alive before it is used; younger ones are trusted,
@@ -90,7 +97,8 @@ impl PgStore {
         Stores {
             agents: Arc::new(PgAgents::new(self.pools.clone())),
             api_keys: Arc::new(PgApiKeys::new(self.pools.clone())),
-            deployments: Arc::new(PgDeployments::new(self.pools.primary.clone())),
+            deployments: Arc::new(PgDeployments::new(self.pools.clone())),
+            deployment_history: Arc::new(PgDeploymentHistory::new(self.pools.clone())),
             tasks: Arc::new(PgTasks::new(self.pools.clone())),
             messages: Arc::new(PgMessages::new(self.pools.clone())),
             events: Arc::new(PgEvents::new(self.pools.primary.clone())),
@@ -101,6 +109,12 @@ impl PgStore {
             intents: Arc::new(PgIntents::new(self.pools.primary.clone())),
             owners: Arc::new(PgOwners::new(self.pools.primary.clone())),
             registration_tokens: Arc::new(PgRegistrationTokens::new(self.pools.primary.clone())),
+            idempotency: Arc::new(PgIdempotency::new(self.pools.primary.clone())),
+            gateways: Arc::new(PgGateways::new(self.pools.primary.clone())),
+            retention: Arc::new(PgRetention::new(self.pools.primary.clone())),
+            run_schedules: Arc::new(PgRunSchedules::new(self.pools.clone())),
+            timers: Arc::new(PgTimers::new(self.pools.primary.clone())),
+            agent_checks: Arc::new(PgAgentChecks::new(self.pools.primary.clone())),
             probe: Arc::new(PgProbe { pool: self.pools.primary.clone() }),
         }
     }

@@ -1,9 +1,7 @@
 //! Lists of tasks. There may be millions, and a caller may be allowed to see any number of them, so how the visible ones
 //! are found is decided here and not left to what the planner believes about an array.
 
-use std::collections::BTreeSet;
-
-use agentex_authz::Scope;
+use agentex_authz::{Scope, Selectors};
 use agentex_domain::ports::{StoreError, TaskFilter, TaskOrder};
 use agentex_domain::{Direction, JsonObject, PageRequest, Task};
 use sqlx::types::Json;
@@ -11,6 +9,7 @@ use sqlx::{PgPool, Postgres, QueryBuilder};
 
 use crate::error::{nothing_if_unstorable, store_error};
 use crate::ordering::{push_order, push_page, push_scope};
+use crate::task_orders::Orders;
 use crate::task_row::{TaskRow, task_columns};
 
 /// Up to as many visible tasks are looked up one by one straight away.
@@ -26,6 +25,7 @@ const HEAD: i64 = 20_000;
 /// One page of the tasks that are not deleted.
 pub(crate) async fn list(
     pool: &PgPool,
+    orders: &Orders,
     filter: &TaskFilter,
     order: TaskOrder,
     direction: Direction,
@@ -40,11 +40,18 @@ pub(crate) async fn list(
         return fetch(pool, planned(filter, order, direction, page)).await;
     }
     if visible.len() > FEW && order == TaskOrder::UpdatedAt && is_broad(filter) {
+        let status = filter.status;
+        if let Some(tasks) = orders.page(pool, visible, status, direction, page).await? {
+            return Ok(tasks);
+        }
         let tasks = fetch(pool, at_the_head(visible, filter, direction, page)).await?;
         if tasks.len() == page.limit as usize {
             return Ok(tasks);
         }
         // The page begins or ends beyond the head.
+        if let Some(tasks) = orders.page(pool, visible, status, direction, page).await? {
+            return Ok(tasks);
+        }
     }
     fetch(pool, one_by_one(visible, filter, order, direction, page)).await
 }
@@ -72,14 +79,14 @@ fn planned(filter: &TaskFilter, order: TaskOrder, direction: Direction, page: Pa
 /// Looks every visible task up by its key. `OFFSET 0` keeps the planner from reading the whole table in the order of the
 /// list instead, which it takes for cheap because it believes the visible tasks to be spread evenly.
 fn one_by_one(
-    visible: &BTreeSet<String>,
+    visible: &Selectors,
     filter: &TaskFilter,
     order: TaskOrder,
     direction: Direction,
     page: PageRequest,
 ) -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::<Postgres>::new(concat!("SELECT ", task_columns!(), " FROM unnest("));
-    query.push_bind(visible.iter().map(String::as_str).collect::<Vec<_>>());
+    query.push_bind(visible.iter().collect::<Vec<_>>());
     query.push(
         ") AS visible (id)
           CROSS JOIN LATERAL (
@@ -99,7 +106,7 @@ fn one_by_one(
 /// Goes through the head of the list in the index, which is quick when one task in a few hundred is visible. `CASE` keeps
 /// the ids a hash table to look into; as a join they would be sorted or searched from end to end.
 fn at_the_head(
-    visible: &BTreeSet<String>,
+    visible: &Selectors,
     filter: &TaskFilter,
     direction: Direction,
     page: PageRequest,
@@ -119,7 +126,7 @@ fn at_the_head(
           JOIN tasks t ON t.id = head.id
          WHERE CASE WHEN head.id IN (SELECT unnest(",
     );
-    query.push_bind(visible.iter().map(String::as_str).collect::<Vec<_>>());
+    query.push_bind(visible.iter().collect::<Vec<_>>());
     query.push(")) THEN true END AND t.status <> 'DELETED'");
     push_conditions(&mut query, filter);
     push_order(&mut query, &["head.updated_at", "head.created_at", "head.id"], direction);

@@ -15,6 +15,7 @@ use crate::json;
 use crate::lifecycle::{depart, settlement_columns, settling};
 use crate::store::Pools;
 use crate::task_lists;
+use crate::task_orders::Orders;
 use crate::task_row::{TaskRow, task_columns};
 
 /// How often a write is tried again whose outcome somebody else changed before it could be looked at.
@@ -37,11 +38,12 @@ struct LinkedAgentRow {
 /// Tasks in the tables `tasks`, `task_agents` and `agent_task_tracker`.
 pub(crate) struct PgTasks {
     pools: Pools,
+    orders: Orders,
 }
 
 impl PgTasks {
-    pub(crate) const fn new(pools: Pools) -> Self {
-        Self { pools }
+    pub(crate) fn new(pools: Pools) -> Self {
+        Self { pools, orders: Orders::default() }
     }
 
     const fn primary(&self) -> &PgPool {
@@ -293,6 +295,24 @@ impl TaskRepository for PgTasks {
         retry(|| self.delete_once(id, reason, at, departure.as_ref())).await
     }
 
+    #[tracing::instrument(level = "debug", name = "db.task.set_metadata_flag", skip_all, fields(task.id = %id))]
+    async fn set_metadata_flag(&self, id: &TaskId, name: &str, at: Timestamp) -> Result<bool, StoreError> {
+        let done = sqlx::query(
+            "UPDATE tasks AS t
+                SET task_metadata = COALESCE(NULLIF(t.task_metadata, 'null'::jsonb), '{}'::jsonb)
+                                    || jsonb_build_object($2::text, true),
+                    updated_at = $3
+              WHERE t.id = $1 AND t.status <> 'DELETED'",
+        )
+        .bind(id.as_str())
+        .bind(name)
+        .bind(at.as_datetime())
+        .execute(self.primary())
+        .await
+        .map_err(store_error("task"))?;
+        Ok(done.rows_affected() == 1)
+    }
+
     #[tracing::instrument(level = "debug", name = "db.task.update", skip_all, fields(task.id = %id))]
     async fn update(&self, id: &TaskId, change: &TaskChange, at: Timestamp) -> Result<Option<Task>, StoreError> {
         let TaskChange { task_metadata, merge_params, replace_params } = change;
@@ -332,7 +352,7 @@ impl TaskRepository for PgTasks {
         direction: Direction,
         page: PageRequest,
     ) -> Result<Vec<Task>, StoreError> {
-        task_lists::list(&self.pools.reader, filter, order, direction, page).await
+        task_lists::list(&self.pools.reader, &self.orders, filter, order, direction, page).await
     }
 }
 

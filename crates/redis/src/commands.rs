@@ -89,6 +89,12 @@ impl Commands {
         wire::entries(self.repeatable(&range_of(key, after, count)).await?)
     }
 
+    /// Trims the stream to nothing. It stays, so that the ids of later entries go on from those that were there.
+    pub(crate) async fn clear(&self, key: &str) -> RedisResult<()> {
+        let trimmed = self.repeatable(redis::cmd("XTRIM").arg(key).arg("MAXLEN").arg(0)).await?;
+        trimmed.extract_error().map(drop)
+    }
+
     /// At most `count` entries after `after`, with what the stream holds at the same moment.
     pub(crate) async fn page(&self, key: &str, after: Cursor, count: usize) -> RedisResult<(Extent, Vec<Entry>)> {
         let mut pipeline = extents_of([key]);

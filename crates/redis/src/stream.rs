@@ -87,6 +87,11 @@ impl EventStream for RedisStream {
         }
         self.answered(self.commands.range(&self.key(task_id), after, count).await)
     }
+
+    #[tracing::instrument(name = "redis.stream.clear", level = "debug", skip_all, fields(task.id = %task_id))]
+    async fn clear(&self, task_id: &TaskId) -> Result<(), StreamError> {
+        self.answered(self.commands.clear(&self.key(task_id)).await)
+    }
 }
 
 #[async_trait]

@@ -11,6 +11,7 @@ use sqlx::{FromRow, QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use crate::conditions::push_contains;
 use crate::database::{Database, json_text, push_order, push_page, push_scope};
+use crate::deployment_history;
 use crate::error::store_error;
 use crate::lifecycle::{depart, settle};
 use crate::rows::{AgentRow, ApiKeyRow, agent_columns, api_key_columns};
@@ -59,6 +60,7 @@ impl AgentRepository for SqliteAgents {
             "#,
         );
         bind_agent(query, agent).execute(&mut *transaction).await.map_err(store_error("agent"))?;
+        deployment_history::record(&mut transaction, agent).await?;
         if let Some(settlement) = &settles {
             settle(&mut transaction, settlement).await?;
         }
@@ -127,6 +129,7 @@ impl AgentRepository for SqliteAgents {
         let changed = agent.register_again(registration, always_stamp, at);
         if changed {
             replace_and_leave_production(&mut transaction, &agent).await?;
+            deployment_history::record(&mut transaction, &agent).await?;
         }
         if let Some(settlement) = settles.filter(|_| was_deleted) {
             settle(&mut transaction, &settlement).await?;
@@ -151,6 +154,7 @@ impl AgentRepository for SqliteAgents {
         let changed = agent.register_again(registration, always_stamp, at);
         if changed {
             replace_and_leave_production(&mut transaction, &agent).await?;
+            deployment_history::record(&mut transaction, &agent).await?;
         }
 
         transaction.commit().await.map_err(store_error("agent"))?;
@@ -178,6 +182,28 @@ impl AgentRepository for SqliteAgents {
 
         transaction.commit().await.map_err(store_error("agent"))?;
         Ok(Some(agent))
+    }
+
+    #[tracing::instrument(name = "db.agent.set_health", level = "debug", skip_all, fields(agent.id = %id, healthy))]
+    async fn set_health(&self, id: &AgentId, healthy: bool, reason: &str, at: Timestamp) -> Result<bool, StoreError> {
+        let (from, to) = if healthy { ("Unhealthy", "Ready") } else { ("Ready", "Unhealthy") };
+        let done = sqlx::query(
+            r#"
+            UPDATE agents
+               SET status = ?3, status_reason = ?4, updated_at = ?5
+             WHERE id = ?1
+               AND status = ?2
+            "#,
+        )
+        .bind(id.as_str())
+        .bind(from)
+        .bind(to)
+        .bind(reason)
+        .bind(at.as_micros())
+        .execute(&self.database.writer)
+        .await
+        .map_err(store_error("agent"))?;
+        Ok(done.rows_affected() == 1)
     }
 
     #[tracing::instrument(name = "db.agent.delete", level = "debug", skip_all, fields(agent.id = %id))]
@@ -282,7 +308,7 @@ const fn order_columns(order: AgentOrder) -> &'static [&'static str] {
     }
 }
 
-async fn find_in(connection: &mut SqliteConnection, id: &AgentId) -> Result<Option<Agent>, StoreError> {
+pub(crate) async fn find_in(connection: &mut SqliteConnection, id: &AgentId) -> Result<Option<Agent>, StoreError> {
     let row: Option<AgentRow> =
         sqlx::query_as(concat!("SELECT ", agent_columns!(), " FROM agents WHERE agents.id = ?1"))
             .bind(id.as_str())

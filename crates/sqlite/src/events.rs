@@ -48,6 +48,41 @@ impl EventRepository for SqliteEvents {
             content,
         })
     }
+
+    #[tracing::instrument(name = "db.event.append_as", level = "debug", skip_all, fields(event.id = %id))]
+    async fn append_as(
+        &self,
+        id: &EventId,
+        task_id: &TaskId,
+        agent_id: &AgentId,
+        content: Option<MessageContent>,
+        at: Timestamp,
+    ) -> Result<Event, StoreError> {
+        let mut transaction = self.database.begin().await.map_err(store_error("event"))?;
+        sqlx::query(
+            r#"
+            INSERT INTO events (id, task_id, agent_id, content, created_at)
+            VALUES (?1, ?2, ?3, ?4, ?5)
+                ON CONFLICT (id) DO NOTHING
+            "#,
+        )
+        .bind(id.as_str())
+        .bind(task_id.as_str())
+        .bind(agent_id.as_str())
+        .bind(content.as_ref().map(json_text))
+        .bind(at.as_micros())
+        .execute(&mut *transaction)
+        .await
+        .map_err(store_error("event"))?;
+        let row: EventRow = sqlx::query_as(concat!("SELECT ", event_columns!(), " FROM events WHERE events.id = ?1"))
+            .bind(id.as_str())
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(store_error("event"))?;
+        transaction.commit().await.map_err(store_error("event"))?;
+        row.try_into()
+    }
+
     #[tracing::instrument(name = "db.event.find", level = "debug", skip_all, fields(event.id = %id))]
     async fn find(&self, id: &EventId) -> Result<Option<Event>, StoreError> {
         let row: Option<EventRow> = sqlx::query_as(concat!(

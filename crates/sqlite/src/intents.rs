@@ -1,5 +1,5 @@
 use agentex_authz::ResourceRef;
-use agentex_domain::ports::{Backlog, IntentRepository, Opened, StoreError};
+use agentex_domain::ports::{Backlog, IntentRepository, Opened, Settlement, StoreError};
 use agentex_domain::{Intent, IntentId, IntentStep, Timestamp};
 use async_trait::async_trait;
 use sqlx::query::Query;
@@ -8,6 +8,7 @@ use sqlx::{Sqlite, SqliteConnection};
 
 use crate::database::{Database, json_text};
 use crate::error::store_error;
+use crate::lifecycle;
 use crate::rows::{IntentRow, intent_columns};
 
 pub(crate) struct SqliteIntents {
@@ -62,6 +63,41 @@ impl IntentRepository for SqliteIntents {
         .await
         .map_err(store_error("intent"))?;
         Ok(done.rows_affected() == 1)
+    }
+
+    #[tracing::instrument(name = "db.intent.settle", level = "debug", skip_all, fields(intent.id = %settlement.intent))]
+    async fn settle(&self, settlement: &Settlement) -> Result<(), StoreError> {
+        let mut transaction = self.database.begin().await.map_err(store_error("intent"))?;
+        lifecycle::settle(&mut transaction, settlement).await?;
+        transaction.commit().await.map_err(store_error("intent"))
+    }
+
+    #[tracing::instrument(name = "db.intent.retire", level = "debug", skip_all, fields(intent.id = %id))]
+    async fn retire(&self, id: &IntentId, due_at: Timestamp) -> Result<bool, StoreError> {
+        let mut transaction = self.database.begin().await.map_err(store_error("intent"))?;
+        let retired: Option<(String, String)> = sqlx::query_as(
+            r#"
+            UPDATE authz_intents
+               SET step = 'deregistering', due_at = ?2
+             WHERE id = ?1
+               AND step = 'registering'
+            RETURNING resource_type, selector
+            "#,
+        )
+        .bind(id.as_str())
+        .bind(due_at.as_micros())
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(store_error("intent"))?;
+        let Some((kind, selector)) = retired else { return Ok(false) };
+        sqlx::query("DELETE FROM authz_owners WHERE resource_type = ?1 AND selector = ?2")
+            .bind(kind)
+            .bind(selector)
+            .execute(&mut *transaction)
+            .await
+            .map_err(store_error("owner"))?;
+        transaction.commit().await.map_err(store_error("intent"))?;
+        Ok(true)
     }
 
     #[tracing::instrument(name = "db.intent.close", level = "debug", skip_all, fields(intent.id = %id))]

@@ -19,39 +19,7 @@ pub(crate) struct SqliteMessages {
 impl MessageRepository for SqliteMessages {
     #[tracing::instrument(name = "db.message.insert", level = "debug", skip_all, fields(task.id = %task_id))]
     async fn insert(&self, task_id: &TaskId, messages: &[Message]) -> Result<bool, StoreError> {
-        if messages.is_empty() {
-            return Ok(true);
-        }
-        // One parameter for the whole batch. Contents travel as strings inside it, so that SQLite stores the text it is
-        // given instead of writing the JSON anew.
-        let batch: Vec<_> = messages
-            .iter()
-            .map(|message| {
-                (
-                    message.id.as_str(),
-                    json_text(&message.content),
-                    message.streaming_status.map(StreamingStatus::as_str),
-                    message.created_at.as_micros(),
-                    message.updated_at.as_micros(),
-                )
-            })
-            .collect();
-        let inserted = sqlx::query(
-            r#"
-            INSERT INTO task_messages (id, task_id, content, streaming_status, created_at, updated_at)
-            SELECT value ->> 0, ?1, value ->> 1, value ->> 2, value ->> 3, value ->> 4
-              FROM json_each(?2)
-             WHERE EXISTS (SELECT 1 FROM tasks WHERE tasks.id = ?1 AND tasks.status <> 'DELETED')
-             ORDER BY key
-            "#,
-        )
-        .bind(task_id.as_str())
-        .bind(json_text(&batch))
-        .execute(&self.database.writer)
-        .await
-        .map_err(store_error("message"))?;
-
-        Ok(inserted.rows_affected() > 0)
+        insert_messages(&self.database.writer, task_id, messages).await
     }
 
     #[tracing::instrument(name = "db.message.find", level = "debug", skip_all, fields(message.id = %id))]
@@ -207,6 +175,47 @@ impl SqliteMessages {
             (cursor.created_at.as_micros(), seq)
         }))
     }
+}
+
+/// Stores messages of a task that is there, all or none; `false` when it is not.
+pub(crate) async fn insert_messages(
+    executor: impl SqliteExecutor<'_>,
+    task_id: &TaskId,
+    messages: &[Message],
+) -> Result<bool, StoreError> {
+    if messages.is_empty() {
+        return Ok(true);
+    }
+    // One parameter for the whole batch. Contents travel as strings inside it, so that SQLite stores the text it is
+    // given instead of writing the JSON anew.
+    let batch: Vec<_> = messages
+        .iter()
+        .map(|message| {
+            (
+                message.id.as_str(),
+                json_text(&message.content),
+                message.streaming_status.map(StreamingStatus::as_str),
+                message.created_at.as_micros(),
+                message.updated_at.as_micros(),
+            )
+        })
+        .collect();
+    let inserted = sqlx::query(
+        r#"
+        INSERT INTO task_messages (id, task_id, content, streaming_status, created_at, updated_at)
+        SELECT value ->> 0, ?1, value ->> 1, value ->> 2, value ->> 3, value ->> 4
+          FROM json_each(?2)
+         WHERE EXISTS (SELECT 1 FROM tasks WHERE tasks.id = ?1 AND tasks.status <> 'DELETED')
+         ORDER BY key
+        "#,
+    )
+    .bind(task_id.as_str())
+    .bind(json_text(&batch))
+    .execute(executor)
+    .await
+    .map_err(store_error("message"))?;
+
+    Ok(inserted.rows_affected() > 0)
 }
 
 /// Selects the task's messages that match the filter; order and limit are still to be added.

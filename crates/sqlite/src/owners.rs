@@ -78,7 +78,10 @@ impl OwnerRepository for SqliteOwners {
             ResourceKind::Agent => unowned_query!("agents.id", "agents WHERE agents.status <> 'Deleted'"),
             ResourceKind::Task => unowned_query!("tasks.id", "tasks WHERE tasks.status <> 'DELETED'"),
             ResourceKind::ApiKey => unowned_query!("agent_api_keys.id", "agent_api_keys WHERE TRUE"),
-            ResourceKind::Schedule => return Ok(Vec::new()),
+            ResourceKind::Schedule => unowned_query!(
+                "('run-schedule::' || agent_run_schedules.agent_id || '::' || agent_run_schedules.id)",
+                "agent_run_schedules WHERE agent_run_schedules.deleted_at IS NULL"
+            ),
         };
         sqlx::query_scalar(query)
             .bind(kind.as_str())

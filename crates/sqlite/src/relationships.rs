@@ -1,10 +1,12 @@
 use agentex_authz::local::{
-    Change, Changes, Precondition, RelationshipStore, RelationshipStoreError, Revision, Snapshot, Write, Written,
+    Change, Changes, Names, Precondition, RelationshipStore, RelationshipStoreError, Revision, Write, Written,
 };
 use agentex_authz::model::{Object, Relationship, Subject};
 use agentex_domain::ports::StoreError;
 use async_trait::async_trait;
-use sqlx::SqliteConnection;
+use futures::TryStreamExt as _;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, SqliteConnection};
 
 use crate::database::Database;
 use crate::error::store_error;
@@ -71,20 +73,22 @@ impl From<ChangeRow> for Change {
 #[async_trait]
 impl RelationshipStore for SqliteRelationships {
     #[tracing::instrument(name = "db.relationships.load", level = "debug", skip_all)]
-    async fn load(&self) -> Result<Snapshot, RelationshipStoreError> {
+    async fn load_each(&self, each: &mut (dyn FnMut(Relationship) + Send)) -> Result<Revision, RelationshipStoreError> {
         // One transaction, so that the revision counts exactly what is read.
         let mut reading = self.database.readers.begin().await.map_err(failed)?;
         let (revision, _) = state(&mut reading).await.map_err(failed)?;
-        let rows: Vec<RelationshipRow> = sqlx::query_as(
+        let mut names = Names::default();
+        let mut rows = sqlx::query(
             r#"
             SELECT resource_kind, resource_id, relation, subject_kind, subject_id, subject_relation, caveat_account
               FROM authz_relationships
             "#,
         )
-        .fetch_all(&mut *reading)
-        .await
-        .map_err(failed)?;
-        Ok(Snapshot { relationships: rows.into_iter().map(Relationship::from).collect(), revision: Revision(revision) })
+        .fetch(&mut *reading);
+        while let Some(row) = rows.try_next().await.map_err(failed)? {
+            each(relationship(&row, &mut names).map_err(failed)?);
+        }
+        Ok(Revision(revision))
     }
 
     #[tracing::instrument(name = "db.relationships.revision", level = "debug", skip_all)]
@@ -119,30 +123,62 @@ impl RelationshipStore for SqliteRelationships {
         Ok(Changes::Since { changes: rows.into_iter().map(Change::from).collect(), revision: Revision(revision) })
     }
 
-    #[tracing::instrument(name = "db.relationships.write", level = "debug", skip_all)]
-    async fn write(&self, write: &Write) -> Result<Written, RelationshipStoreError> {
+    #[tracing::instrument(name = "db.relationships.write", level = "debug", skip_all, fields(count = writes.len()))]
+    async fn write_all(&self, writes: &[Write]) -> Result<Vec<Written>, RelationshipStoreError> {
         // Dropping the transaction rolls back, whichever way this ends early.
         let mut transaction = self.database.begin().await.map_err(failed)?;
-        for precondition in &write.preconditions {
-            if !holds(&mut transaction, precondition).await.map_err(failed)? {
-                return Ok(Written::PreconditionFailed);
-            }
-        }
         let (before, _) = state(&mut transaction).await.map_err(failed)?;
-        if !apply(&mut transaction, write, before + 1).await.map_err(failed)? {
-            return Ok(Written::Unchanged(Revision(before)));
+        let mut revision = before;
+        let mut answers = Vec::with_capacity(writes.len());
+        for write in writes {
+            let written = write_one(&mut transaction, write, revision).await.map_err(failed)?;
+            if let Written::Changed(Revision(new)) = written {
+                revision = new;
+            }
+            answers.push(written);
+        }
+        if revision == before {
+            return Ok(answers);
         }
         sqlx::query("UPDATE authz_revision SET revision = ?1")
-            .bind(before + 1)
+            .bind(revision)
             .execute(&mut *transaction)
             .await
             .map_err(failed)?;
-        if (before + 1) % FORGOTTEN_TOGETHER == 0 {
-            forget(&mut transaction, before + 1 - REMEMBERED).await.map_err(failed)?;
+        if revision / FORGOTTEN_TOGETHER > before / FORGOTTEN_TOGETHER {
+            forget(&mut transaction, revision - REMEMBERED).await.map_err(failed)?;
         }
         transaction.commit().await.map_err(failed)?;
-        Ok(Written::Changed(Revision(before + 1)))
+        Ok(answers)
     }
+}
+
+/// Makes one write happen, or nothing of it, on top of revision `before`.
+async fn write_one(connection: &mut SqliteConnection, write: &Write, before: i64) -> Result<Written, sqlx::Error> {
+    for precondition in &write.preconditions {
+        if !holds(connection, precondition).await? {
+            return Ok(Written::PreconditionFailed);
+        }
+    }
+    if apply(connection, write, before + 1).await? {
+        Ok(Written::Changed(Revision(before + 1)))
+    } else {
+        Ok(Written::Unchanged(Revision(before)))
+    }
+}
+
+fn relationship(row: &SqliteRow, names: &mut Names) -> Result<Relationship, sqlx::Error> {
+    let mut name = |column: usize| row.try_get::<&str, _>(column).map(|text| names.get(text));
+    let resource = Object { kind: name(0)?, id: row.try_get::<&str, _>(1)?.into() };
+    let relation = name(2)?;
+    let subject = Object { kind: name(3)?, id: name(4)? };
+    let userset = name(5)?;
+    Ok(Relationship {
+        resource,
+        relation,
+        subject: Subject { object: subject, relation: Some(userset).filter(|name| !name.is_empty()) },
+        acting_in: row.try_get::<Option<&str>, _>(6)?.map(|text| names.get(text)),
+    })
 }
 
 fn failed(error: sqlx::Error) -> RelationshipStoreError {

@@ -1,7 +1,7 @@
 use agentex_domain::ports::{StateOrder, StateRepository, StoreError, TaskItemFilter};
 use agentex_domain::{Direction, JsonObject, PageRequest, StateId, TaskState, Timestamp};
 use async_trait::async_trait;
-use sqlx::QueryBuilder;
+use sqlx::{QueryBuilder, SqliteExecutor};
 
 use crate::database::{Database, json_text, push_order, push_page};
 use crate::error::store_error;
@@ -16,27 +16,7 @@ pub(crate) struct SqliteStates {
 impl StateRepository for SqliteStates {
     #[tracing::instrument(name = "db.state.insert", level = "debug", skip_all, fields(task.id = %new.task_id))]
     async fn insert(&self, new: &TaskState) -> Result<bool, StoreError> {
-        let TaskState { id, task_id, agent_id, state, created_at, updated_at } = new;
-        let inserted = sqlx::query(
-            r#"
-            INSERT INTO task_states (id, task_id, agent_id, state, created_at, updated_at)
-            SELECT ?1, tasks.id, ?3, ?4, ?5, ?6
-              FROM tasks
-             WHERE tasks.id = ?2
-               AND tasks.status <> 'DELETED'
-            "#,
-        )
-        .bind(id.as_str())
-        .bind(task_id.as_str())
-        .bind(agent_id.as_str())
-        .bind(json_text(state))
-        .bind(created_at.as_micros())
-        .bind(updated_at.as_micros())
-        .execute(&self.database.writer)
-        .await
-        .map_err(store_error("state"))?;
-
-        Ok(inserted.rows_affected() == 1)
+        insert_state(&self.database.writer, new).await
     }
 
     #[tracing::instrument(name = "db.state.find", level = "debug", skip_all, fields(state.id = %id))]
@@ -114,6 +94,31 @@ impl StateRepository for SqliteStates {
             query.build_query_as().fetch_all(&self.database.readers).await.map_err(store_error("state"))?;
         rows.into_iter().map(TaskState::try_from).collect()
     }
+}
+
+/// Stores a state of a task that is there; `false` when it is not.
+pub(crate) async fn insert_state(executor: impl SqliteExecutor<'_>, new: &TaskState) -> Result<bool, StoreError> {
+    let TaskState { id, task_id, agent_id, state, created_at, updated_at } = new;
+    let inserted = sqlx::query(
+        r#"
+        INSERT INTO task_states (id, task_id, agent_id, state, created_at, updated_at)
+        SELECT ?1, tasks.id, ?3, ?4, ?5, ?6
+          FROM tasks
+         WHERE tasks.id = ?2
+           AND tasks.status <> 'DELETED'
+        "#,
+    )
+    .bind(id.as_str())
+    .bind(task_id.as_str())
+    .bind(agent_id.as_str())
+    .bind(json_text(state))
+    .bind(created_at.as_micros())
+    .bind(updated_at.as_micros())
+    .execute(executor)
+    .await
+    .map_err(store_error("state"))?;
+
+    Ok(inserted.rows_affected() == 1)
 }
 
 const fn order_columns(order: StateOrder) -> &'static [&'static str] {

@@ -8,23 +8,30 @@ use agentex_domain::ports::{StoreError, Stores};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
+use crate::agent_checks::SqliteAgentChecks;
 use crate::agents::SqliteAgents;
 use crate::api_keys::SqliteApiKeys;
 use crate::checkpoints::SqliteCheckpoints;
 use crate::database::Database;
+use crate::deployment_history::SqliteDeploymentHistory;
 use crate::deployments::SqliteDeployments;
 use crate::error::{is_busy, store_error, unavailable};
 use crate::events::SqliteEvents;
+use crate::gateways::SqliteGateways;
+use crate::idempotency::SqliteIdempotency;
 use crate::intents::SqliteIntents;
 use crate::messages::SqliteMessages;
 use crate::owners::SqliteOwners;
 use crate::probe::SqliteProbe;
 use crate::registration_tokens::SqliteRegistrationTokens;
 use crate::relationships::SqliteRelationships;
+use crate::retention::SqliteRetention;
 use crate::rollout::SqliteRollout;
+use crate::run_schedules::SqliteRunSchedules;
 use crate::spans::SqliteSpans;
 use crate::states::SqliteStates;
 use crate::tasks::SqliteTasks;
+use crate::timers::SqliteTimers;
 use crate::trackers::SqliteTrackers;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
@@ -126,6 +133,7 @@ impl SqliteStore {
             agents: Arc::new(SqliteAgents { database: database() }),
             api_keys: Arc::new(SqliteApiKeys { database: database() }),
             deployments: Arc::new(SqliteDeployments { database: database() }),
+            deployment_history: Arc::new(SqliteDeploymentHistory { database: database() }),
             tasks: Arc::new(SqliteTasks { database: database() }),
             messages: Arc::new(SqliteMessages { database: database() }),
             events: Arc::new(SqliteEvents { database: database() }),
@@ -136,6 +144,12 @@ impl SqliteStore {
             intents: Arc::new(SqliteIntents { database: database() }),
             owners: Arc::new(SqliteOwners { database: database() }),
             registration_tokens: Arc::new(SqliteRegistrationTokens { database: database() }),
+            idempotency: Arc::new(SqliteIdempotency { database: database() }),
+            gateways: Arc::new(SqliteGateways { database: database() }),
+            retention: Arc::new(SqliteRetention { database: database() }),
+            run_schedules: Arc::new(SqliteRunSchedules { database: database() }),
+            timers: Arc::new(SqliteTimers { database: database() }),
+            agent_checks: Arc::new(SqliteAgentChecks { database: database() }),
             probe: Arc::new(SqliteProbe { database: database() }),
         }
     }

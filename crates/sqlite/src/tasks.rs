@@ -185,6 +185,26 @@ impl TaskRepository for SqliteTasks {
         Ok(Some(DeletedTask { task, intent }))
     }
 
+    #[tracing::instrument(name = "db.task.set_metadata_flag", level = "debug", skip_all, fields(task.id = %id))]
+    async fn set_metadata_flag(&self, id: &TaskId, name: &str, at: Timestamp) -> Result<bool, StoreError> {
+        let done = sqlx::query(
+            r#"
+            UPDATE tasks
+               SET task_metadata = json_set(IFNULL(task_metadata, '{}'), '$."' || ?2 || '"', json('true')),
+                   updated_at = ?3
+             WHERE id = ?1
+               AND status <> 'DELETED'
+            "#,
+        )
+        .bind(id.as_str())
+        .bind(name)
+        .bind(at.as_micros())
+        .execute(&self.database.writer)
+        .await
+        .map_err(store_error("task"))?;
+        Ok(done.rows_affected() == 1)
+    }
+
     #[tracing::instrument(name = "db.task.update", level = "debug", skip_all, fields(task.id = %id))]
     async fn update(&self, id: &TaskId, change: &TaskChange, at: Timestamp) -> Result<Option<Task>, StoreError> {
         let TaskChange { task_metadata, merge_params, replace_params } = change;

@@ -2,8 +2,9 @@
 
 use agentex_authz::{Principal, ResourceRef};
 use agentex_domain::{
-    AcpType, Agent, AgentId, AgentName, ApiKey, ApiKeyId, ApiKeyKind, Author, Intent, IntentId, IntentStep, JsonObject,
-    Message, MessageContent, MessageFilter, NewTask, Registration, Style, TaskId, Timestamp,
+    AcpType, Agent, AgentId, AgentName, ApiKey, ApiKeyId, ApiKeyKind, Author, Cadence, Intent, IntentId, IntentStep,
+    JsonObject, Message, MessageContent, MessageFilter, NewTask, Registration, RunSchedule, RunScheduleId,
+    ScheduleInput, Style, TaskId, Timer, TimerAction, Timestamp, Timing,
 };
 use serde_json::{Value, json};
 
@@ -137,4 +138,50 @@ pub fn filter(value: &Value) -> MessageFilter {
         Ok(filter) => filter,
         Err(problem) => panic!("{problem}: {value}"),
     }
+}
+
+/// A run schedule of the agent with this name, every minute, made by nobody at [`at`]`(0)`.
+#[must_use]
+pub fn run_schedule(agent_id: &AgentId, name: &str) -> RunSchedule {
+    RunSchedule {
+        id: RunScheduleId::generate(),
+        agent_id: agent_id.clone(),
+        name: name.to_owned(),
+        description: None,
+        cadence: Cadence::Interval(60),
+        timezone: "UTC".to_owned(),
+        start_at: None,
+        end_at: None,
+        paused: false,
+        creator_principal: JsonObject::new(),
+        task_params: None,
+        task_metadata: None,
+        initial_input: ScheduleInput { author: Author::User, content: "go".to_owned() },
+        created_at: at(0),
+        updated_at: at(0),
+        deleted_at: None,
+        version: 1,
+    }
+}
+
+/// A timer of a run schedule of its own, every minute, next at the first full minute after [`at`]`(0)`.
+#[must_use]
+pub fn timer(id: &str) -> Timer {
+    let mut timer = Timer {
+        id: id.to_owned(),
+        timing: Timing { intervals_seconds: vec![60], ..Timing::default() },
+        action: TimerAction::Run(RunScheduleId::from(format!("row-of-{id}"))),
+        paused: false,
+        note: None,
+        definition: None,
+        skipped: Vec::new(),
+        next_at: None,
+        actions_taken: 0,
+        missed: 0,
+        last_action_at: None,
+        created_at: at(0),
+        version: 1,
+    };
+    timer.look_ahead(at(0));
+    timer
 }

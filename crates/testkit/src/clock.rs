@@ -1,34 +1,47 @@
 //! A clock that tests move.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use agentex_domain::Timestamp;
-use agentex_domain::ports::Clock;
+use agentex_domain::ports::{Clock, Sleeper};
+use async_trait::async_trait;
+use tokio::sync::watch;
 
 use crate::build;
 
-/// Stands still until told otherwise. Clones share the time, so a test keeps one and hands the other to the code.
+/// Stands still until told otherwise. Clones share the time, so a test keeps one and hands the other to the code. Whoever
+/// sleeps by it wakes when it is moved.
 #[derive(Debug, Clone)]
-pub struct TestClock(Arc<AtomicI64>);
+pub struct TestClock(Arc<watch::Sender<i64>>);
 
 impl TestClock {
     /// A clock that shows `moment`.
     #[must_use]
     pub fn at(moment: Timestamp) -> Self {
-        Self(Arc::new(AtomicI64::new(moment.as_micros())))
+        Self(Arc::new(watch::Sender::new(moment.as_micros())))
     }
 
     /// Shows `moment` from now on; it may lie in the past.
     pub fn set(&self, moment: Timestamp) {
-        self.0.store(moment.as_micros(), Ordering::SeqCst);
+        self.0.send_replace(moment.as_micros());
     }
 
     /// Moves the time forward and returns the new one.
     pub fn advance(&self, by: Duration) -> Timestamp {
         let micros = i64::try_from(by.as_micros()).unwrap();
-        timestamp(self.0.fetch_add(micros, Ordering::SeqCst) + micros)
+        let mut moved = 0;
+        self.0.send_modify(|now| {
+            *now += micros;
+            moved = *now;
+        });
+        timestamp(moved)
+    }
+
+    /// How many sleep by it at this moment.
+    #[must_use]
+    pub fn sleepers(&self) -> usize {
+        self.0.receiver_count()
     }
 }
 
@@ -41,7 +54,15 @@ impl Default for TestClock {
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        timestamp(self.0.load(Ordering::SeqCst))
+        timestamp(*self.0.borrow())
+    }
+}
+
+#[async_trait]
+impl Sleeper for TestClock {
+    async fn sleep_until(&self, moment: Timestamp) {
+        // The clock itself holds the sender, so it cannot go.
+        let _ = self.0.subscribe().wait_for(|now| *now >= moment.as_micros()).await;
     }
 }
 

@@ -6,10 +6,12 @@ pub mod build;
 pub mod clock;
 pub mod contract;
 pub mod fake_agent;
+pub mod fake_chat;
 pub mod fake_provider;
 pub mod http_client;
 pub mod server_process;
 pub mod services;
+pub mod statements;
 pub mod tls;
 pub mod tripwire;
 

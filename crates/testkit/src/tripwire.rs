@@ -8,7 +8,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use agentex_authz::{Authorizer, AuthzError, Check, Decision, Operation, Principal, ResourceKind, ResourceRef, Scope};
-use agentex_domain::ports::{Backlog, IntentRepository, Opened, StoreError};
+use agentex_domain::ports::{Backlog, IntentRepository, Opened, Settlement, StoreError};
 use agentex_domain::{Intent, IntentId, IntentStep, Timestamp};
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -31,6 +31,8 @@ pub struct Tripwire {
     state: Arc<Mutex<State>>,
     tripped: watch::Sender<Option<String>>,
     released: watch::Sender<bool>,
+    /// How many points were passed since it was armed.
+    progress: watch::Sender<usize>,
 }
 
 #[derive(Default)]
@@ -45,13 +47,21 @@ enum Armed {
     Number(usize),
     /// At the first point of this name.
     Name(String),
+    /// Nowhere any more: it has stopped somebody, and only counts.
+    Tripped,
 }
 
 impl Tripwire {
     /// One that is not armed.
     #[must_use]
     pub fn new(trip: Trip) -> Self {
-        Self { trip, state: Arc::default(), tripped: watch::Sender::new(None), released: watch::Sender::new(false) }
+        Self {
+            trip,
+            state: Arc::default(),
+            tripped: watch::Sender::new(None),
+            released: watch::Sender::new(false),
+            progress: watch::Sender::new(0),
+        }
     }
 
     /// Stops at the point with this number, counted from 0 and from now.
@@ -87,6 +97,16 @@ impl Tripwire {
         self.state().passed.clone()
     }
 
+    /// Waits until the point of this name has been passed so many times since it was armed, also by those who came after the
+    /// one that hangs.
+    pub async fn passes(&self, point: &str, times: usize) {
+        let mut progress = self.progress.subscribe();
+        while self.state().passed.iter().filter(|passed| *passed == point).count() < times {
+            // The sender lives as long as this value.
+            let _ = progress.changed().await;
+        }
+    }
+
     /// Waits until a call hangs at the chosen point, and says which.
     pub async fn tripped(&self) -> String {
         let mut tripped = self.tripped.subscribe();
@@ -117,18 +137,23 @@ impl Tripwire {
     }
 
     async fn point(&self, name: String) {
-        let chosen = {
+        let (chosen, passed) = {
             let mut state = self.state();
             if state.armed.is_none() {
                 return;
             }
             state.passed.push(name.clone());
-            match &state.armed {
+            let chosen = match &state.armed {
                 Some(Armed::Number(at)) => state.passed.len() == at + 1,
                 Some(Armed::Name(wanted)) => name == *wanted,
-                None => false,
+                Some(Armed::Tripped) | None => false,
+            };
+            if chosen {
+                state.armed = Some(Armed::Tripped);
             }
+            (chosen, state.passed.len())
         };
+        self.progress.send_replace(passed);
         if !chosen {
             return;
         }
@@ -137,7 +162,6 @@ impl Tripwire {
             // No unwinding, no destructors, and unlike an abort no core file.
             let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         }
-        self.disarm();
         let mut released = self.released.subscribe();
         self.tripped.send_replace(Some(name));
         // The sender lives as long as this value.
@@ -226,6 +250,14 @@ impl IntentRepository for TrippedIntents {
         self.wire.around("abandoning an intent".to_owned(), self.inner.abandon(id, due_at)).await
     }
 
+    async fn settle(&self, settlement: &Settlement) -> Result<(), StoreError> {
+        self.wire.around("settling an intent".to_owned(), self.inner.settle(settlement)).await
+    }
+
+    async fn retire(&self, id: &IntentId, due_at: Timestamp) -> Result<bool, StoreError> {
+        self.wire.around("retiring an intent".to_owned(), self.inner.retire(id, due_at)).await
+    }
+
     async fn close(&self, id: &IntentId, step: IntentStep, now: Timestamp) -> Result<bool, StoreError> {
         self.wire.around(format!("closing while {}", step.as_str()), self.inner.close(id, step, now)).await
     }
@@ -296,6 +328,9 @@ mod tests {
         let hanging = authorizer.deregister(&nobody, &task);
         let (done, ()) = tokio::join!(hanging, async {
             wire.tripped().await;
+            tokio::join!(wire.passes("after revoke task", 2), async {
+                authorizer.revoke(&nobody, Operation::Delete, &task).await.unwrap();
+            });
             wire.release();
         });
 

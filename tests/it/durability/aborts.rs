@@ -18,7 +18,7 @@ const MOST_POINTS: usize = 200;
 
 /// Dies, in the middle of one change, at one point of it. Not a test by itself: the others run it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a child process of the other tests"]
+#[ignore = "the child process that the tests of this file start; alone it does nothing"]
 async fn the_process_that_dies() {
     let Ok(task) = std::env::var(TASK) else { return };
     let [change, at, tag, place] = task.splitn(4, '\n').collect::<Vec<_>>()[..] else { panic!("not a task: {task}") };

@@ -1,3 +1,4 @@
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -121,13 +122,12 @@ async fn a_revival_waits_for_the_deregistration_that_is_going_on() {
     let deleting = made(&product, "alice", Call::delete(format!("/agents/{id}")));
     let meanwhile = async {
         wire.tripped().await;
-        let reviving = made(&product, "bob", register("phoenix", &agent));
-        let release = async {
-            // Long enough that a revival that does not wait would be over.
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            wire.release();
-        };
-        tokio::join!(reviving, release).0
+        let mut reviving = pin!(made(&product, "bob", register("phoenix", &agent)));
+        tokio::select! {
+            revived = &mut reviving => panic!("it did not wait: {revived:?}"),
+            () = wire.passes("before opening the intent of agent", 2) => wire.release(),
+        }
+        reviving.await
     };
 
     let (deleted, revived) = tokio::join!(deleting, meanwhile);
@@ -264,6 +264,7 @@ async fn relays_never_touch_what_lives(world: &World, rounds: usize) {
         grace: Duration::from_secs(2),
         first_retry: Duration::from_millis(10),
         longest_retry: Duration::from_millis(100),
+        ..RelaySettings::default()
     };
     let product = async |seed| {
         let authorizer = Flaky::over(Arc::clone(&world.authorizer), seed);
@@ -311,7 +312,9 @@ async fn relays_never_touch_what_lives(world: &World, rounds: usize) {
     });
     let kept: usize = join_all(clients).await.into_iter().sum();
 
-    drop(products);
+    for product in &products {
+        product.quiet().await;
+    }
     let audit = world.settle("two relays, six clients and a flaky service").await;
     assert!(kept > rounds, "only {kept} creates came through");
     println!("{kept} tasks kept, {audit}");

@@ -8,6 +8,7 @@ mod redis_viewers;
 mod rows;
 mod start;
 mod viewers;
+mod writes;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,6 +41,7 @@ impl Bench {
                 Group::Agent => rows::agent(&bench, backend).await,
                 Group::Agents => rows::agents(&bench, backend).await,
                 Group::Messages => rows::messages(&bench, backend).await,
+                Group::Writes => writes::measure(&bench, backend).await,
                 Group::Rpc => calls::measure(&bench, backend).await,
                 Group::Authz => authz::measure(&bench, backend).await,
                 Group::Chunks => chunks::measure(&bench, backend).await,

@@ -42,6 +42,9 @@ pub(crate) async fn run(config: Result<Config, Vec<Problem>>) -> anyhow::Result<
     if config.redis.is_some() {
         healthy &= report("redis", within_limit(redis(&config)).await);
     }
+    if config.temporal.is_some() {
+        healthy &= report("temporal", within_limit(temporal(&config)).await);
+    }
     healthy &= authorization(&config).await;
     healthy &= report("clock", clock());
     healthy &= report("port", port(&config).await);
@@ -196,6 +199,20 @@ async fn redis(config: &Config) -> anyhow::Result<String> {
 #[cfg(not(feature = "redis"))]
 async fn redis(_: &Config) -> anyhow::Result<String> {
     anyhow::bail!("this build has no Redis")
+}
+
+#[cfg(feature = "temporal")]
+async fn temporal(config: &Config) -> anyhow::Result<String> {
+    use agentex::domain::ports::Probe as _;
+    let options = wire::temporal_options(config)?.context("Temporal is not configured")?;
+    let namespace = options.namespace.clone();
+    agentex::temporal::Temporal::new(options)?.probe().await?;
+    Ok(format!("answers, namespace {namespace}, queue {}", config.settings.schedules.task_queue))
+}
+
+#[cfg(not(feature = "temporal"))]
+async fn temporal(_: &Config) -> anyhow::Result<String> {
+    anyhow::bail!("this build has no Temporal")
 }
 
 fn clock() -> anyhow::Result<String> {

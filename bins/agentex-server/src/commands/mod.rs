@@ -5,6 +5,7 @@ pub(crate) mod doctor;
 pub(crate) mod migrate;
 pub(crate) mod openapi;
 pub(crate) mod serve;
+pub(crate) mod worker;
 
 use std::io::Write as _;
 

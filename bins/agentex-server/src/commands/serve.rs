@@ -90,7 +90,7 @@ async fn start(config: &Config) -> anyhow::Result<Agentex> {
 }
 
 /// The first SIGTERM or SIGINT begins the drain; the second ends the process at once.
-fn on_signals(worker: WorkerHandle) -> anyhow::Result<()> {
+pub(crate) fn on_signals(worker: WorkerHandle) -> anyhow::Result<()> {
     let mut signals = signals().context("signals cannot be watched")?;
     tokio::spawn(async move {
         signals.next().await;

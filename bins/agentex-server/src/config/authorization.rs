@@ -374,6 +374,9 @@ impl Values {
         if applied.agent_scope == AgentScope::All {
             warnings.push("the key of any agent opens everything (AGENTEX_AGENT_SCOPE=all)".to_owned());
         }
+        if !applied.spans_are_guarded {
+            warnings.push("every caller sees and changes every span (SPAN_AUTHZ=off)".to_owned());
+        }
     }
 
     fn is_compat(&self) -> bool {
@@ -409,6 +412,7 @@ impl Values {
             Some(_) => settings.task_agent_link = LinkRule::Enforce,
             None => {}
         }
+        settings.spans_are_guarded = self.text("SPAN_AUTHZ") != Some("off");
         if let Some(collapse) = self.optional("AGENTEX_AUTHN_COLLAPSE_ERRORS", boolean) {
             settings.collapse_authentication_errors = collapse;
         }

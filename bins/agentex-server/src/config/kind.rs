@@ -11,6 +11,8 @@ pub(crate) enum Kind {
     Text,
     /// `true`, `false`, `1` or `0` in any case.
     Bool,
+    /// Like [`Kind::Bool`], with blanks around it; an empty text is no way to leave it unset.
+    StrictBool,
     /// Like [`Kind::Bool`], and `yes` and `no`.
     Yes,
     /// A whole number.
@@ -29,6 +31,8 @@ pub(crate) enum Kind {
     Share,
     /// Texts separated by commas.
     List,
+    /// Numbers of ports separated by commas.
+    Ports,
     /// One of these texts.
     OneOf(&'static [&'static str]),
     /// Where the store is.
@@ -58,6 +62,8 @@ impl Kind {
         match self {
             Self::Text | Self::List => true,
             Self::Bool => boolean(text).is_some(),
+            Self::StrictBool => boolean(text.trim()).is_some(),
+            Self::Ports => ports(text).is_some_and(|ports| !ports.is_empty()),
             Self::Yes => yes(text).is_some(),
             Self::Whole { min, max } => text.parse::<u64>().is_ok_and(|number| (min..=max).contains(&number)),
             Self::Seconds { zero } => seconds(text).is_some_and(|time| zero || !time.is_zero()),
@@ -79,7 +85,7 @@ impl Kind {
     pub(crate) fn allowed(self) -> String {
         match self {
             Self::Text => "any text".to_owned(),
-            Self::Bool => "true/false/1/0".to_owned(),
+            Self::Bool | Self::StrictBool => "true/false/1/0".to_owned(),
             Self::Yes => "true/false/1/0/yes/no".to_owned(),
             Self::Whole { min, max } if max >= u64::from(u32::MAX) => format!("a whole number, at least {min}"),
             Self::Whole { min, max } => format!("a whole number from {min} to {max}"),
@@ -87,6 +93,7 @@ impl Kind {
             Self::Seconds { zero: false } => "a number of seconds above 0".to_owned(),
             Self::Share => "a number from 0 to 1".to_owned(),
             Self::List => "texts separated by commas".to_owned(),
+            Self::Ports => "numbers from 1 to 65535, separated by commas".to_owned(),
             Self::OneOf(texts) => texts.join("/"),
             Self::DatabaseUrl => "postgres://…, postgresql://…, postgresql+asyncpg://… or sqlite://PATH".to_owned(),
             Self::PostgresUrl => "postgres://…, postgresql://… or postgresql+asyncpg://…".to_owned(),
@@ -160,6 +167,11 @@ pub(crate) fn sqlite_path(url: &str) -> Option<&str> {
     let path = rest.strip_prefix("//").unwrap_or(rest);
     // A database in memory would be another one for every connection, and options after `?` are not passed on.
     (!path.is_empty() && !path.starts_with(':') && !path.contains('?')).then_some(path)
+}
+
+/// Reads a comma-separated list of ports.
+pub(crate) fn ports(text: &str) -> Option<Vec<u16>> {
+    list(text).iter().map(|item| item.parse().ok().filter(|port| *port > 0)).collect()
 }
 
 fn has_more(text: &str, prefix: &str) -> bool {

@@ -5,6 +5,7 @@
     allow(dead_code, reason = "configurations of what a build lacks are read and refused")
 )]
 mod authorization;
+mod gateways;
 mod kind;
 mod settings;
 mod sources;
@@ -19,8 +20,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use agentex::acp::{AcpClient, AcpOptions};
-use agentex::app::{SecretsKey, Settings};
+use agentex::acp::{AcpClient, AcpOptions, ChatOptions, TransferOptions};
+use agentex::app::{RetentionSettings, ScheduleSettings, SecretsKey, Settings, SweepSettings};
+use agentex::domain::CleanExtent;
 use agentex::http::{AllowedOrigins, CorsOptions, HttpOptions};
 
 use kind::Kind;
@@ -43,12 +45,17 @@ pub(crate) struct Config {
     pub(crate) store: Store,
     pub(crate) streams: Streams,
     pub(crate) redis: Option<Redis>,
+    pub(crate) temporal: Option<Temporal>,
+    /// Whether `serve` does what comes due, too.
+    pub(crate) works: bool,
     pub(crate) secrets_key: Option<SecretsKey>,
     pub(crate) api_key_pepper: String,
     pub(crate) authorization: Authorization,
     pub(crate) settings: Settings,
     pub(crate) http: HttpOptions,
     pub(crate) acp: AcpOptions,
+    pub(crate) transfer: TransferOptions,
+    pub(crate) chat: ChatOptions,
     pub(crate) logs: Logs,
     pub(crate) metrics: Metrics,
     /// What the operator should know although nothing is wrong.
@@ -79,6 +86,23 @@ pub(crate) struct Redis {
     pub(crate) url: String,
     pub(crate) connection_timeout: Duration,
     pub(crate) response_timeout: Duration,
+}
+
+/// How to reach Temporal.
+#[cfg_attr(not(feature = "temporal"), expect(dead_code, reason = "such a configuration is ignored"))]
+pub(crate) struct Temporal {
+    pub(crate) address: String,
+    pub(crate) namespace: Option<String>,
+    pub(crate) tls: Option<TemporalTls>,
+    pub(crate) api_key: Option<String>,
+}
+
+/// Files with certificates, as PEM.
+#[cfg_attr(not(feature = "temporal"), expect(dead_code, reason = "such a configuration is ignored"))]
+pub(crate) struct TemporalTls {
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) client: Option<(PathBuf, PathBuf)>,
+    pub(crate) server_name: Option<String>,
 }
 
 /// What is logged, and how.
@@ -128,7 +152,8 @@ impl Values {
             let Some(value) = given.get(setting.name) else { continue };
             let from_environment = matches!(value.origin, Origin::Environment | Origin::DotEnv);
             // `NAME=` is how environment files say "not set"; for lists it says "none".
-            if value.text.is_empty() && from_environment && setting.kind != Kind::List {
+            let says_something = matches!(setting.kind, Kind::List | Kind::StrictBool);
+            if value.text.is_empty() && from_environment && !says_something {
                 continue;
             }
             if setting.kind.accepts(&value.text) {
@@ -188,13 +213,13 @@ impl Values {
         let authorization = self.authorization(&host, problems, &mut warnings);
         let store = self.store(problems, &mut warnings);
         let redis = self.redis(problems);
-        if self.text("TEMPORAL_ADDRESS").is_some_and(is_temporal) {
-            warnings.push("TEMPORAL_ADDRESS is set, but this version has no Temporal; it is ignored".to_owned());
-        }
+        let temporal = self.temporal(problems, &mut warnings);
 
         Config {
             store,
             redis,
+            temporal,
+            works: self.boolean("AGENTEX_BACKGROUND_WORK"),
             warnings,
             notes: self.notes(),
             port: self.number("AGENTEX_LISTEN_PORT"),
@@ -212,12 +237,17 @@ impl Values {
                 stream_recheck: Duration::from_secs(self.number("AGENTEX_AUTHZ_STREAM_RECHECK_S")),
                 authorization: self.applied(),
                 relay: self.relay(),
+                retention: self.retention(),
+                schedules: self.schedules(),
+                gateways: self.gateways(problems),
                 public_url: self.text("AGENTEX_PUBLIC_URL").map(str::to_owned),
                 one_turn_per_task: self.parsed("USE_STREAMING_ADVISORY_LOCK", kind::yes),
                 ..Settings::default()
             },
             http: self.http(),
             acp: self.acp(problems),
+            transfer: self.transfer(),
+            chat: self.chat(),
             logs: self.logs(),
             metrics: self.metrics(&host),
             host,
@@ -285,6 +315,49 @@ impl Values {
         })
     }
 
+    fn temporal(&self, problems: &mut Vec<Problem>, warnings: &mut Vec<String>) -> Option<Temporal> {
+        let address = self.text("TEMPORAL_ADDRESS").map(str::trim).filter(|address| is_temporal(address))?;
+        if !cfg!(feature = "temporal") {
+            warnings.push(
+                "TEMPORAL_ADDRESS is set, but this build has no Temporal; schedules are kept in the store".to_owned(),
+            );
+            return None;
+        }
+        let path = |name: &str| self.text(name).map(PathBuf::from);
+        let client = match (path("TEMPORAL_TLS_CERT"), path("TEMPORAL_TLS_KEY")) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => {
+                let name = self.name_of("TEMPORAL_TLS_CERT");
+                problems.push(Problem::new(name, "expected TEMPORAL_TLS_CERT and TEMPORAL_TLS_KEY together"));
+                None
+            }
+        };
+        let (ca, server_name) = (path("TEMPORAL_TLS_CA"), self.text("TEMPORAL_TLS_SERVER_NAME").map(str::to_owned));
+        let asked_for = client.is_some() || ca.is_some() || server_name.is_some();
+        let api_key = self.text("TEMPORAL_API_KEY").map(str::to_owned);
+        let secure = self.optional("TEMPORAL_TLS", kind::boolean);
+        if secure == Some(false) && (asked_for || api_key.is_some()) {
+            let allowed = "contradicts the other settings of TEMPORAL_TLS_*, or TEMPORAL_API_KEY";
+            problems.push(Problem::new(self.name_of("TEMPORAL_TLS"), allowed));
+        }
+        let tls = (asked_for || secure == Some(true)).then_some(TemporalTls { ca, client, server_name });
+        let namespace = self.text("TEMPORAL_NAMESPACE").map(str::to_owned);
+        Some(Temporal { address: address.to_owned(), namespace, tls, api_key })
+    }
+
+    fn schedules(&self) -> ScheduleSettings {
+        let defaults = ScheduleSettings::default();
+        let queue = self.text("AGENTEX_SERVER_TASK_QUEUE").map(str::trim).filter(|queue| !queue.is_empty());
+        ScheduleSettings {
+            run_schedules: self.boolean("ENABLE_AGENT_RUN_SCHEDULES"),
+            workflow_schedules: self.boolean("ENABLE_WORKFLOW_SCHEDULES"),
+            health_checks: self.boolean("ENABLE_HEALTH_CHECK_WORKFLOW"),
+            task_queue: queue.map_or(defaults.task_queue, str::to_owned),
+            denials_before_pause: defaults.denials_before_pause,
+        }
+    }
+
     fn http(&self) -> HttpOptions {
         let origins = self.list("ALLOWED_ORIGINS");
         let allowed_origins = if origins.iter().any(|origin| origin == "*") {
@@ -296,10 +369,12 @@ impl Values {
             cors: CorsOptions { allowed_origins },
             max_body_bytes: self.number("AGENTEX_MAX_BODY_BYTES"),
             max_forward_body_bytes: self.number("AGENTEX_FORWARD_MAX_BODY_BYTES"),
+            max_checkpoint_body_bytes: self.number("AGENTEX_CHECKPOINT_MAX_BODY_BYTES"),
             request_timeout: self.seconds("AGENTEX_REQUEST_TIMEOUT"),
             strict_ordering: self.boolean("AGENTEX_STRICT_ORDERING"),
             invalid_cursor_tolerated: self.boolean("AGENTEX_TOLERATE_INVALID_CURSORS"),
             docs: self.boolean("AGENTEX_DOCS_PAGES"),
+            schedules: self.boolean("ENABLE_AGENT_RUN_SCHEDULES") || self.boolean("ENABLE_WORKFLOW_SCHEDULES"),
             ..HttpOptions::default()
         }
     }
@@ -319,6 +394,36 @@ impl Values {
             problems.push(Problem::new(name, "expected a host name or address that may be called"));
         }
         options
+    }
+
+    fn transfer(&self) -> TransferOptions {
+        TransferOptions {
+            allowed_ports: self.parsed("RETENTION_URL_ALLOWED_PORTS", kind::ports),
+            allowed_hosts: self.list("RETENTION_URL_ALLOWED_HOSTS"),
+            http_proxy: self.text("RETENTION_HTTP_PROXY").map(str::to_owned),
+            ..TransferOptions::default()
+        }
+    }
+
+    fn retention(&self) -> RetentionSettings {
+        let strictly = |name| self.parsed(name, |text| kind::boolean(text.trim()));
+        RetentionSettings {
+            extent: match self.text("RETENTION_SCOPE") {
+                Some("upstream") => CleanExtent::Contents,
+                _ => CleanExtent::Everything,
+            },
+            max_snapshot_bytes: self.number("RETENTION_MAX_SNAPSHOT_BYTES"),
+            sweep: SweepSettings {
+                enabled: strictly("RETENTION_CLEANUP_ENABLED"),
+                agents: self.list("RETENTION_CLEANUP_AGENT_ALLOWLIST"),
+                idle_days: self.number("RETENTION_CLEANUP_IDLE_DAYS"),
+                cron: self.text("RETENTION_CLEANUP_CRON").unwrap_or_default().to_owned(),
+                page_size: self.number("RETENTION_CLEANUP_PAGE_SIZE"),
+                max_in_flight: self.number("RETENTION_CLEANUP_MAX_IN_FLIGHT"),
+                dry_run: strictly("RETENTION_CLEANUP_DRY_RUN"),
+                stale_running_days: self.number("RETENTION_CLEANUP_STALE_RUNNING_DAYS"),
+            },
+        }
     }
 
     fn logs(&self) -> Logs {
@@ -349,7 +454,7 @@ fn is_loopback(host: &str) -> bool {
 
 /// The texts that deployments write where they have no Temporal.
 fn is_temporal(address: &str) -> bool {
-    !["false", "False", "null", "None", "undefined"].contains(&address)
+    !["", "false", "False", "null", "None", "undefined"].contains(&address)
 }
 
 /// Every flag that stands for a setting.

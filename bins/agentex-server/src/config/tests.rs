@@ -179,19 +179,23 @@ fn values_that_mean_no_temporal_are_silent_and_an_address_is_a_warning() {
     for none in ["", "false", "False", "null", "None", "undefined"] {
         assert!(good(&environment(&[("TEMPORAL_ADDRESS", none)])).warnings.is_empty(), "{none}");
     }
-    assert_eq!(good(&environment(&[("TEMPORAL_ADDRESS", "t:7233")])).warnings.len(), 1);
+    let with = good(&environment(&[("TEMPORAL_ADDRESS", "t:7233")]));
+    assert_eq!(with.temporal.is_some(), cfg!(feature = "temporal"));
+    assert_eq!(with.warnings.is_empty(), cfg!(feature = "temporal"));
 }
 
 #[test]
-fn forwarding_has_its_own_limits() {
+fn forwarding_and_checkpoints_have_their_own_limits() {
     let config = good(&environment(&[
         ("WEBHOOK_REQUEST_TIMEOUT", "2.5"),
         ("AGENTEX_FORWARD_MAX_BODY_BYTES", "7"),
+        ("AGENTEX_CHECKPOINT_MAX_BODY_BYTES", "8"),
         ("AGENTEX_PUBLIC_URL", "https://agents.example"),
     ]));
 
     assert_eq!(config.acp.forward_timeout, Duration::from_millis(2500));
-    assert_eq!((config.http.max_forward_body_bytes, config.http.max_body_bytes), (7, 10_485_760));
+    let HttpOptions { max_body_bytes, max_forward_body_bytes, max_checkpoint_body_bytes, .. } = config.http;
+    assert_eq!((max_forward_body_bytes, max_checkpoint_body_bytes, max_body_bytes), (7, 8, 10_485_760));
     assert_eq!(config.settings.public_url.as_deref(), Some("https://agents.example"));
 }
 
@@ -272,4 +276,43 @@ fn a_value_that_is_not_text_is_reported_by_name() {
     let sources = Sources { environment: vec![("AGENTEX_DATA_DIR".into(), value)], ..Sources::default() };
 
     assert_eq!(problems(&sources), ["AGENTEX_DATA_DIR: must be UTF-8"]);
+}
+
+/// retention §8: 17, 18
+#[test]
+fn retention_is_read_strictly_and_cleans_nothing_unless_told() {
+    let defaults = good(&Sources::default());
+    assert_eq!(defaults.settings.retention, RetentionSettings::default());
+    assert_eq!(defaults.transfer, TransferOptions::default());
+
+    let config = good(&environment(&[
+        ("RETENTION_CLEANUP_AGENT_ALLOWLIST", "a, b ,c"),
+        ("RETENTION_CLEANUP_ENABLED", " true "),
+        ("RETENTION_CLEANUP_DRY_RUN", "0"),
+        ("RETENTION_SCOPE", "upstream"),
+        ("RETENTION_URL_ALLOWED_PORTS", "443, 8443"),
+        ("RETENTION_URL_ALLOWED_HOSTS", "store.example"),
+    ]));
+    let RetentionSettings { extent, sweep, .. } = config.settings.retention;
+    assert_eq!((extent, sweep.enabled, sweep.dry_run), (CleanExtent::Contents, true, false));
+    assert_eq!(sweep.agents, ["a", "b", "c"]);
+    assert_eq!(
+        (config.transfer.allowed_ports, config.transfer.allowed_hosts),
+        (vec![443, 8443], vec!["store.example".to_owned()])
+    );
+
+    for text in ["True", " true ", "1"] {
+        assert!(good(&environment(&[("RETENTION_CLEANUP_DRY_RUN", text)])).settings.retention.sweep.dry_run, "{text}");
+    }
+    for name in ["RETENTION_CLEANUP_DRY_RUN", "RETENTION_CLEANUP_ENABLED"] {
+        for text in ["yes", ""] {
+            assert_eq!(problem(&[(name, text)]), format!("{name}: expected true/false/1/0"), "{text}");
+        }
+    }
+    for text in ["0", "65536", "443,x", ","] {
+        assert!(
+            problem(&[("RETENTION_URL_ALLOWED_PORTS", text)]).starts_with("RETENTION_URL_ALLOWED_PORTS: "),
+            "{text}"
+        );
+    }
 }

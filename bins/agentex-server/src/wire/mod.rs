@@ -21,9 +21,16 @@ pub(crate) fn builder(config: &Config) -> anyhow::Result<Builder> {
         .api_key_pepper(config.api_key_pepper.clone())
         .settings(config.settings.clone())
         .http(config.http.clone())
-        .acp(config.acp.clone());
+        .acp(config.acp.clone())
+        .transfer(config.transfer.clone())
+        .chat(config.chat.clone());
     if let Some(key) = &config.secrets_key {
         builder = builder.secrets_key(key.clone());
+    }
+    builder = builder.background_work(config.works);
+    #[cfg(feature = "temporal")]
+    if let Some(options) = temporal_options(config)? {
+        builder = builder.temporal(options);
     }
     if config.redis.is_some() {
         return with_redis(builder, config);
@@ -108,4 +115,36 @@ pub(crate) fn redis_options(config: &Config) -> Option<agentex::redis::RedisOpti
         response_timeout: redis.response_timeout,
         ..agentex::redis::RedisOptions::default()
     })
+}
+
+/// How the configured Temporal is used.
+#[cfg(feature = "temporal")]
+pub(crate) fn temporal_options(config: &Config) -> anyhow::Result<Option<agentex::temporal::TemporalOptions>> {
+    use agentex::temporal::{ClientIdentity, TemporalOptions, TlsOptions};
+    use anyhow::Context as _;
+
+    let Some(temporal) = &config.temporal else { return Ok(None) };
+    let read =
+        |path: &std::path::Path| std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()));
+    let tls = match &temporal.tls {
+        None => None,
+        Some(tls) => Some(TlsOptions {
+            ca: tls.ca.as_deref().map(read).transpose()?,
+            server_name: tls.server_name.clone(),
+            client: match &tls.client {
+                None => None,
+                Some((certificate, key)) => Some(ClientIdentity { certificate: read(certificate)?, key: read(key)? }),
+            },
+        }),
+    };
+    let defaults = TemporalOptions::default();
+    Ok(Some(TemporalOptions {
+        address: temporal.address.clone(),
+        namespace: temporal.namespace.clone().unwrap_or(defaults.namespace),
+        tls,
+        api_key: temporal.api_key.clone(),
+        identity: defaults.identity,
+        connect_timeout: defaults.connect_timeout,
+        request_timeout: defaults.request_timeout,
+    }))
 }

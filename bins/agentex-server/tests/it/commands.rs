@@ -11,6 +11,7 @@ use crate::program::{Folder, run, serve};
 fn help_of_every_command_teaches_by_example_and_names_its_variables() {
     for (command, variable) in [
         ("serve", "AGENTEX_LISTEN_PORT"),
+        ("worker", "TEMPORAL_ADDRESS"),
         ("migrate", "DATABASE_URL"),
         ("doctor", "REDIS_URL"),
         ("openapi", "AGENTEX_CONFIG"),
@@ -29,6 +30,19 @@ fn without_a_command_the_help_is_shown() {
 
     assert!(shown.err.contains("Usage: agentex"), "{shown:?}");
     assert_eq!(shown.code, 2);
+}
+
+/// temporal §7: 2
+#[test]
+fn a_worker_without_temporal_says_so_and_ends() {
+    let folder = Folder::new();
+    for address in ["", "false", "None"] {
+        let refused = run(&["worker", "--data-dir", &folder.data()], &[("TEMPORAL_ADDRESS", address)]);
+
+        assert_eq!((refused.code, refused.out.as_str()), (2, ""));
+        assert!(refused.err.contains("Temporal is not properly configured"), "{}", refused.err);
+    }
+    assert!(!Path::new(&folder.data()).exists());
 }
 
 #[test]

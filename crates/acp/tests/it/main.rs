@@ -9,3 +9,4 @@ mod connections;
 mod forward;
 mod metrics;
 mod streams;
+mod transfer;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap in a test, or what tests share, is a failed test")]
 
 mod authorization;
+mod gateways;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,3 +1,4 @@
+mod elsewhere;
 mod relay;
 #[cfg(test)]
 mod tests;
@@ -7,12 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentex_authz::{Authorizer, AuthzError, Operation, Principal, ResourceRef};
-use agentex_domain::ports::{Clock, Departure, IntentRepository, Opened, OwnerRepository, Settlement, StoreError};
+use agentex_domain::ports::{
+    Clock, Departure, IntentRepository, Opened, OwnerRepository, Scheduler, Settlement, StoreError,
+};
 use agentex_domain::{Intent, IntentId, IntentStep, Timestamp};
 use futures::StreamExt as _;
 
 use crate::{Caller, Error, RelaySettings};
 
+pub(crate) use elsewhere::Elsewhere;
 pub use relay::{IntentRelay, Relayed};
 
 /// How many changes are driven at the same time.
@@ -20,6 +24,8 @@ const AT_ONCE: usize = 8;
 /// How often somebody who waits for another change of the same resource looks again, and how often at most.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const LOOKS: u32 = 60;
+/// How often what a new row needs is tried before a service that keeps refusing it is left alone for a while.
+const PATIENCE: u32 = 5;
 /// Longest error text kept with an intent.
 const MAX_ERROR_CHARS: usize = 500;
 
@@ -40,6 +46,8 @@ struct Engine {
     owners: Arc<dyn OwnerRepository>,
     clock: Arc<dyn Clock>,
     settings: RelaySettings,
+    /// Where the resources are that have no row.
+    scheduler: Option<Arc<dyn Scheduler>>,
 }
 
 /// What the write of a row did.
@@ -61,6 +69,8 @@ pub(crate) enum Revived<T> {
 }
 
 impl Lifecycle {
+    /// For tests in which every resource has a row.
+    #[cfg(test)]
     pub(crate) fn new(
         authorizer: Option<Arc<dyn Authorizer>>,
         intents: Arc<dyn IntentRepository>,
@@ -68,7 +78,20 @@ impl Lifecycle {
         clock: Arc<dyn Clock>,
         settings: RelaySettings,
     ) -> Self {
-        let engine = authorizer.map(|authorizer| Arc::new(Engine { authorizer, intents, owners, clock, settings }));
+        Self::over(authorizer, intents, owners, clock, settings, None)
+    }
+
+    /// Over these ports; a scheduler keeps the resources that have no row.
+    pub(crate) fn over(
+        authorizer: Option<Arc<dyn Authorizer>>,
+        intents: Arc<dyn IntentRepository>,
+        owners: Arc<dyn OwnerRepository>,
+        clock: Arc<dyn Clock>,
+        settings: RelaySettings,
+        scheduler: Option<Arc<dyn Scheduler>>,
+    ) -> Self {
+        let engine =
+            authorizer.map(|authorizer| Arc::new(Engine { authorizer, intents, owners, clock, settings, scheduler }));
         Self { engine }
     }
 
@@ -207,9 +230,21 @@ impl Engine {
         self.after(self.settings.grace)
     }
 
-    fn pause_after(&self, attempts: u32) -> Timestamp {
+    /// When to try again what has failed, `attempts` times before.
+    fn retry_at(&self, attempts: u32) -> Timestamp {
         let factor = 2_u32.saturating_pow(attempts.min(20));
         self.after(self.settings.first_retry.saturating_mul(factor).min(self.settings.longest_retry))
+    }
+
+    /// Whether trying again soon is pointless: a service that can be reached has said no, not for the first time.
+    ///
+    /// Only where the row is there, which its creator can use meanwhile. The edges of a row that is gone never rest: whoever
+    /// wants its name waits for them.
+    fn is_pointless(intent: &Intent, error: &AuthzError) -> bool {
+        let said_no = matches!(error, AuthzError::Refused | AuthzError::Unauthenticated);
+        let row_is_there = matches!(intent.step, IntentStep::Granting | IntentStep::RegisteringLate);
+        let as_before = intent.last_error.as_ref().is_some_and(|last| last.ends_with(&describe(error)));
+        said_no && row_is_there && as_before && intent.attempts + 1 >= PATIENCE
     }
 
     /// Stores the intent of a create. Where the resource still has one, that is finished first; one that somebody is working
@@ -250,10 +285,10 @@ impl Engine {
         match self.authorizer.grant(owner, Operation::Create, resource).await {
             // A late registration is the relay's business.
             Ok(()) if step == IntentStep::Granting => self.close(intent, step).await,
-            Ok(()) => self.failed(intent, "not registered yet", 0).await,
+            Ok(()) => self.failed(intent, "not registered yet", self.retry_at(0)).await,
             Err(error) => {
                 tracing::warn!(%resource, %error, "grant after create failed; it will be repeated");
-                self.failed(intent, &describe(&error), 0).await;
+                self.failed(intent, &describe(&error), self.retry_at(0)).await;
             }
         }
     }
@@ -273,7 +308,7 @@ impl Engine {
             Ok(()) => self.close(intent, IntentStep::Deregistering).await,
             Err(error) => {
                 tracing::warn!(%resource, %error, "deregister failed; it will be repeated");
-                self.failed(intent, &describe(&error), 0).await;
+                self.failed(intent, &describe(&error), self.retry_at(0)).await;
             }
         }
     }
@@ -305,7 +340,11 @@ impl Engine {
 
     /// Brings an intent that this process has claimed one attempt further.
     async fn drive(&self, mut intent: Intent) {
-        if intent.step == IntentStep::Registering {
+        if elsewhere::is_kept_elsewhere(&intent.resource) {
+            if !self.catch_up(&mut intent).await {
+                return;
+            }
+        } else if intent.step == IntentStep::Registering {
             match self.intents.abandon(&intent.id, self.lease()).await {
                 Ok(true) => intent.step = IntentStep::Deregistering,
                 Ok(false) => return,
@@ -335,8 +374,14 @@ impl Engine {
             Ok(()) => self.close(&intent.id, intent.step).await,
             Err(error) => {
                 let (resource, attempts) = (&intent.resource, intent.attempts + 1);
-                tracing::warn!(%resource, step = verb, attempts, %error, "will be repeated");
-                self.failed(&intent.id, &describe(&error), intent.attempts).await;
+                if Self::is_pointless(intent, &error) {
+                    tracing::error!(%resource, step = verb, attempts, %error, "is refused again and again; rests for a while");
+                    let why = format!("resting: {}", describe(&error));
+                    self.failed(&intent.id, &why, self.after(self.settings.refused_retry)).await;
+                } else {
+                    tracing::warn!(%resource, step = verb, attempts, %error, "will be repeated");
+                    self.failed(&intent.id, &describe(&error), self.retry_at(intent.attempts)).await;
+                }
             }
         }
     }
@@ -348,8 +393,8 @@ impl Engine {
         }
     }
 
-    async fn failed(&self, intent: &IntentId, why: &str, attempts: u32) {
-        if let Err(error) = self.intents.failed(intent, why, self.pause_after(attempts)).await {
+    async fn failed(&self, intent: &IntentId, why: &str, due_at: Timestamp) {
+        if let Err(error) = self.intents.failed(intent, why, due_at).await {
             tracing::warn!(intent = %intent, %error, "a failed attempt could not be recorded");
         }
     }

@@ -81,11 +81,23 @@ impl World {
             log.add("retry later");
             Ok(())
         });
+        let log = self.log.clone();
+        intents.expect_settle().returning(move |settlement| {
+            log.add(format!("settle, then {}", settlement.then.as_str()));
+            Ok(())
+        });
+        let log = self.log.clone();
+        intents.expect_retire().returning(move |_, _| {
+            log.add("retire");
+            Ok(true)
+        });
+        let mut owners = MockOwnerRepository::new();
+        owners.expect_find().returning(|_| Ok(None));
         let authorizer: Arc<dyn Authorizer> = Arc::new(authorizer);
         Lifecycle::new(
             Some(authorizer),
             Arc::new(intents),
-            Arc::new(MockOwnerRepository::new()),
+            Arc::new(owners),
             Arc::new(SystemClock),
             RelaySettings::default(),
         )
@@ -276,6 +288,76 @@ async fn a_removed_resource_is_deregistered_then_revoked_and_what_fails_is_repea
     }
 }
 
+struct Stopped;
+
+impl Clock for Stopped {
+    fn now(&self) -> Timestamp {
+        at()
+    }
+}
+
+/// What the store is told about an attempt that failed for this reason: why, and how long to wait.
+async fn after_a_failure(intent: Intent, error: fn() -> AuthzError) -> (String, Duration) {
+    let mut authorizer = MockAuthorizer::new();
+    authorizer.expect_grant().returning(move |_, _, _| Err(error()));
+    authorizer.expect_register().returning(move |_, _, _| Err(error()));
+    authorizer.expect_deregister().returning(move |_, _| Err(error()));
+    authorizer.expect_revoke().returning(move |_, _, _| Err(error()));
+    let (told, answer) = std::sync::mpsc::channel();
+    let mut intents = MockIntentRepository::new();
+    intents.expect_claim().return_once(move |_, _, _| Ok(vec![intent]));
+    intents.expect_failed().once().returning(move |_, why, due_at| {
+        told.send((why.to_owned(), due_at)).unwrap();
+        Ok(())
+    });
+    let lifecycle = Lifecycle::new(
+        Some(Arc::new(authorizer)),
+        Arc::new(intents),
+        Arc::new(MockOwnerRepository::new()),
+        Arc::new(Stopped),
+        RelaySettings::default(),
+    );
+
+    IntentRelay::new(lifecycle).run_due().await.unwrap();
+
+    let (why, due_at) = answer.try_recv().unwrap();
+    (why, Duration::from_micros(u64::try_from(due_at.as_micros() - at().as_micros()).unwrap()))
+}
+
+#[tokio::test]
+async fn a_grant_that_is_refused_again_and_again_rests_and_one_that_fails_does_not() {
+    use IntentStep::{Deregistering, Granting, RegisteringLate};
+
+    let RelaySettings { longest_retry, refused_retry, .. } = RelaySettings::default();
+    let down = || AuthzError::Unavailable("down".into());
+    let refused = || AuthzError::Refused;
+    let no_credential = || AuthzError::Unauthenticated;
+    let intent = |step, attempts, last: AuthzError| Intent {
+        step,
+        attempts,
+        last_error: Some(describe(&last)),
+        ..departing(alice().identity())
+    };
+
+    for (step, error) in [(Granting, refused as fn() -> _), (RegisteringLate, refused), (Granting, no_credential)] {
+        let (why, pause) = after_a_failure(intent(step, 4, error()), error).await;
+        assert_eq!((why, pause), (format!("resting: {}", error()), refused_retry), "{step:?}");
+    }
+    // It stays at rest, although what is noted then is not what the service said.
+    let resting = Intent { last_error: Some(format!("resting: {}", refused())), ..intent(Granting, 5, refused()) };
+    assert_eq!(after_a_failure(resting, refused).await.1, refused_retry);
+
+    for (why, intent, error) in [
+        ("not often enough", intent(Granting, 3, refused()), refused as fn() -> _),
+        ("an outage before", intent(Granting, 40, down()), refused),
+        ("an outage", intent(Granting, 40, refused()), down),
+        ("somebody may wait for the name", intent(Deregistering, 40, refused()), refused),
+    ] {
+        let (noted, pause) = after_a_failure(intent, error).await;
+        assert!(!noted.contains("resting") && pause <= longest_retry, "{why}: {noted} {pause:?}");
+    }
+}
+
 /// The one who deletes need not be the one who owns.
 #[tokio::test]
 async fn the_recorded_owners_grant_is_revoked_whoever_deletes() {
@@ -313,4 +395,44 @@ async fn an_ownerless_resource_that_an_agent_deletes_has_nothing_to_revoke() {
     world.with(authorizer).departed(&agent, vec![intent]).await;
 
     assert_eq!(world.log.entries(), ["close deregistering"]);
+}
+
+/// schedules §4: 5
+#[tokio::test]
+async fn what_cannot_be_registered_is_not_made_where_there_is_no_row_either() {
+    let world = World::new(&["register"]);
+    let write = std::future::poll_fn(|_| -> std::task::Poll<Elsewhere> { panic!("must not be made") });
+
+    let refused = world.lifecycle().create_elsewhere(Some(&alice()), &task(), ResourceRef::agent("a"), write).await;
+
+    assert!(matches!(refused, Err(Error::Authz(AuthzError::Unavailable(_)))), "{refused:?}");
+    assert_eq!(world.log.entries(), ["open", "register", "abandon"]);
+}
+
+#[tokio::test]
+async fn what_has_no_row_is_registered_made_settled_and_granted() {
+    let world = World::new(&[]);
+    let log = world.log.clone();
+    let write = async move {
+        log.add("make");
+        Elsewhere::Done
+    };
+
+    world.lifecycle().create_elsewhere(Some(&alice()), &task(), ResourceRef::agent("a"), write).await.unwrap();
+
+    let expected = ["open", "register", "make", "settle, then granting", "grant", "close granting"];
+    assert_eq!(world.log.entries(), expected);
+}
+
+/// schedules §4: 10
+#[tokio::test]
+async fn a_removal_without_a_row_succeeds_whatever_becomes_of_its_edges() {
+    for (fails, last) in [(&[][..], "close deregistering"), (&["deregister"], "retry later")] {
+        let world = World::new(fails);
+        let caller = Caller::Principal(alice());
+
+        world.lifecycle().remove_elsewhere(&caller, &task(), async { Elsewhere::Done }).await.unwrap();
+
+        assert_eq!(world.log.entries(), ["open", "retire", "deregister", "revoke", last]);
+    }
 }

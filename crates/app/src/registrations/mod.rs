@@ -1,12 +1,13 @@
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentex_authz::{Operation, Principal, ResourceKind, ResourceRef};
 use agentex_domain::input::{self, Problem};
-use agentex_domain::ports::{Clock, DeploymentUpsert, InternalKey, RegistrationToken, StoreError, Stores};
+use agentex_domain::ports::{Clock, DeploymentUpsert, InternalKey, StoreError, Stores};
 use agentex_domain::{
     Agent, AgentId, AgentInputType, AgentName, ApiKey, ApiKeyId, ApiKeyKind, DeploymentId, DeploymentRegistration,
     JsonObject, Registration,
@@ -15,10 +16,10 @@ use serde_json::Value;
 
 use crate::guard::{Guard, Sought};
 use crate::lifecycle::{Lifecycle, Revived, Written};
-use crate::{Absent, AgentSelector, AuthorizationSettings, Caller, Error, Keyring, RegistrationAuth};
+use crate::{Absent, AgentSelector, AuthorizationSettings, Caller, Error, HealthChecks, Keyring};
 
-/// How registration tokens begin, so that people and secret scanners recognize them.
-pub const REGISTRATION_TOKEN_PREFIX: &str = "agxr_";
+pub use tokens::REGISTRATION_TOKEN_PREFIX;
+pub(crate) use tokens::RegistrationTokens;
 
 /// Agents registering themselves, and builds registering agents that are not deployed yet.
 pub struct Registrations {
@@ -28,6 +29,8 @@ pub struct Registrations {
     keyring: Keyring,
     clock: Arc<dyn Clock>,
     settings: AuthorizationSettings,
+    tokens: RegistrationTokens,
+    health_checks: HealthChecks,
 }
 
 /// A pod announcing itself.
@@ -137,7 +140,24 @@ impl Registrations {
         clock: Arc<dyn Clock>,
         settings: AuthorizationSettings,
     ) -> Self {
-        Self { stores, guard, lifecycle, keyring, clock, settings }
+        let tokens = RegistrationTokens::new(
+            Arc::clone(&stores.registration_tokens),
+            guard.clone(),
+            keyring.clone(),
+            Arc::clone(&clock),
+            &settings,
+        );
+        Self { stores, guard, lifecycle, keyring, clock, settings, tokens, health_checks: HealthChecks::default() }
+    }
+
+    /// The same where agents that register are asked how they are from then on.
+    pub(crate) fn with_health_checks(self, health_checks: HealthChecks) -> Self {
+        Self { health_checks, ..self }
+    }
+
+    /// Makes tokens for others who prepare pods.
+    pub(crate) fn tokens(&self) -> RegistrationTokens {
+        self.tokens.clone()
     }
 
     /// Creates the agent, or brings an existing one up to date, and answers it with its internal key. Repeating it is
@@ -179,6 +199,7 @@ impl Registrations {
             return Err(Error::NotFound(Absent::Id(agent.id.into_string())));
         }
         let api_key = self.internal_key(&registrant, &agent).await?;
+        self.health_checks.registered(&agent);
         Ok(Registered { agent, api_key })
     }
 
@@ -200,13 +221,7 @@ impl Registrations {
                 }
             }
         };
-        let registration_token = if self.takes_credentials()
-            && self.guard.may(caller, Operation::Update, &ResourceRef::agent(agent.id.as_str())).await?
-        {
-            Some(self.mint_token(&agent.id, self.settings.registration_token_lifetime).await?)
-        } else {
-            None
-        };
+        let registration_token = self.tokens.for_caller(caller, &agent.id).await?;
         Ok(BuildRegistered { agent, registration_token })
     }
 
@@ -221,25 +236,7 @@ impl Registrations {
             AgentSelector::Name(name) => self.stores.agents.find_by_name(name).await?,
         };
         let found = found.filter(|found| !found.is_deleted()).ok_or_else(|| Error::NotFound(agent.absent()))?;
-        self.mint_token(&found.id, lifetime).await
-    }
-
-    async fn mint_token(&self, agent: &AgentId, lifetime: Duration) -> Result<String, Error> {
-        let token = format!("{REGISTRATION_TOKEN_PREFIX}{}", Keyring::mint());
-        let now = self.clock.now();
-        let stored = RegistrationToken {
-            digest: self.keyring.digest(&token),
-            agent_id: agent.clone(),
-            created_at: now,
-            expires_at: now.plus_millis(i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX)),
-        };
-        self.stores.registration_tokens.insert(&stored).await?;
-        Ok(token)
-    }
-
-    /// Whether a pod must present something to register.
-    fn takes_credentials(&self) -> bool {
-        self.lifecycle.is_enabled() && self.settings.registration == RegistrationAuth::Credential
+        self.tokens.mint(&found.id, lifetime).await
     }
 
     /// Who registers: the agent whose key or token is presented, else the principal that proved itself, else the one the
@@ -263,8 +260,8 @@ impl Registrations {
             (Some(principal), _) if self.settings.trust_body_principal => {
                 Ok(Registrant::Principal(Caller::Principal(principal.clone())))
             }
-            (_, Caller::Principal(_)) if self.takes_credentials() => Ok(Registrant::Principal(caller.clone())),
-            _ if self.takes_credentials() => Err(Error::Unauthenticated),
+            (_, Caller::Principal(_)) if self.tokens.are_needed() => Ok(Registrant::Principal(caller.clone())),
+            _ if self.tokens.are_needed() => Err(Error::Unauthenticated),
             _ => Ok(Registrant::Anybody),
         }
     }

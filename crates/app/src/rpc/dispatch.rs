@@ -6,6 +6,7 @@ use agentex_domain::ports::{
 };
 use agentex_domain::{JsonObject, MessageContent, NewTask, Task, TaskId, TaskStatus, Transition};
 
+use super::delivery;
 use super::gate::Target;
 use super::turn::{Turn, TurnUpdates};
 use super::{AuthorizedCall, Inner, Rpc, RpcOutcome, RpcRequest};
@@ -98,7 +99,7 @@ impl Inner {
         if agent.is_deleted() {
             return Err(Error::Rpc(format!("Agent {} is deleted", agent.id)));
         }
-        let Some(url) = call.dial.url() else {
+        let Some(url) = call.url.clone() else {
             return Err(Error::Rpc(format!("Agent {} does not have an ACP URL configured", agent.id)));
         };
         if !call.request.is_allowed_for(agent.acp_type) {
@@ -111,7 +112,7 @@ impl Inner {
         };
         Ok(Job {
             caller: call.caller.clone(),
-            url: url.to_owned(),
+            url,
             api_key,
             context: CallContext {
                 inbound: call.context.inbound.clone(),
@@ -123,18 +124,26 @@ impl Inner {
     }
 
     async fn run(&self, job: Job, call: AuthorizedCall) -> Result<RpcOutcome, Error> {
+        let delivery = call.delivery.as_deref();
         match (call.request, call.target) {
             (RpcRequest::CreateTask { params, task_metadata, .. }, target) => {
                 self.create_task(&job, target, params, task_metadata).await.map(RpcOutcome::Task)
             }
             (RpcRequest::SendMessage { content, task_params, .. }, target) => {
-                let task = self.task_for_turn(&job, target, task_params, None, false).await?;
+                let mut task = self.task_for_turn(&job, target, task_params, None, delivery.is_some()).await?;
+                let input = delivery.map(delivery::message_id);
+                if let Some(id) = &input {
+                    if let Some(answer) = self.answered_before(&task, id).await? {
+                        return Ok(RpcOutcome::Messages(answer));
+                    }
+                    task = self.recovered(task).await?;
+                }
                 let _lease = self.lease_turn(&task, &job.dial)?;
-                let (turn, updates) = Turn::begin(self, &job, task, content).await?;
+                let (turn, updates) = Turn::begin(self, &job, task, content, input).await?;
                 turn.collect(updates).await.map(RpcOutcome::Messages)
             }
             (RpcRequest::SendEvent { content, .. }, Target::Existing(task)) => {
-                self.send_event(&job, task, content).await
+                self.send_event(&job, task, content, delivery).await
             }
             (RpcRequest::CancelTask { .. }, Target::Existing(task)) => self.cancel_task(&job, task).await,
             (RpcRequest::InterruptTask { .. }, Target::Existing(task)) => self.interrupt_task(&job, task).await,
@@ -155,7 +164,7 @@ impl Inner {
         };
         let task = self.task_for_turn(&job, call.target, task_params, None, false).await?;
         let _lease = self.lease_turn(&task, &job.dial)?;
-        let (turn, updates) = Turn::begin(self, &job, task, content).await?;
+        let (turn, updates) = Turn::begin(self, &job, task, content, None).await?;
         turn.relay(updates, sink).await
     }
 
@@ -180,9 +189,19 @@ impl Inner {
         self.transition(&task.id, Transition::Recover, Transition::Recover.default_reason()).await.map(|t| t.0)
     }
 
-    async fn send_event(&self, job: &Job, task: Task, content: Option<MessageContent>) -> Result<RpcOutcome, Error> {
+    async fn send_event(
+        &self,
+        job: &Job,
+        task: Task,
+        content: Option<MessageContent>,
+        delivery: Option<&str>,
+    ) -> Result<RpcOutcome, Error> {
         let task = self.resume(task, false).await?;
-        let event = self.stores.events.append(&task.id, &job.dial.agent.id, content, self.clock.now()).await?;
+        let (events, agent, now) = (&self.stores.events, &job.dial.agent.id, self.clock.now());
+        let event = match delivery.map(delivery::event_id) {
+            None => events.append(&task.id, agent, content, now).await?,
+            Some(id) => events.append_as(&id, &task.id, agent, content, now).await?,
+        };
         // The row stays whatever the agent answers: it can read the event later.
         self.agent_client.call(job.call(&task, AgentRequest::SendEvent { event: event.clone() })).await?;
         Ok(RpcOutcome::Event(event))
@@ -294,7 +313,12 @@ impl Inner {
     }
 
     /// Performs a transition if it is legal, tells watchers, and answers the task as it is now.
-    async fn transition(&self, id: &TaskId, transition: Transition, reason: &str) -> Result<(Task, bool), Error> {
+    pub(super) async fn transition(
+        &self,
+        id: &TaskId,
+        transition: Transition,
+        reason: &str,
+    ) -> Result<(Task, bool), Error> {
         match self.stores.tasks.transition(id, transition, bounded_reason(reason), self.clock.now()).await? {
             Transitioned::Done(task) => {
                 self.feed.task_updated(&task).await;

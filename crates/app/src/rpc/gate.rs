@@ -1,7 +1,8 @@
 use agentex_authz::{Operation, ResourceKind};
-use agentex_domain::{AgentId, Task, TaskId, TaskStatus};
+use agentex_domain::{AgentId, Deployment, Task, TaskId, TaskStatus};
 
-use super::{AuthorizedCall, Inner, Rpc, RpcRequest};
+use super::{AuthorizedCall, CallTarget, Inner, Rpc, RpcRequest};
+use crate::deployments::without_url;
 use crate::guard::{NOTHING, Need, Sought};
 use crate::{AgentSelector, Caller, Error, LinkRule, RequestContext, TaskSelector};
 
@@ -23,22 +24,42 @@ impl Rpc {
     ///
     /// # Errors
     /// Refusals and absences of the agent or the task; these are HTTP errors, not JSON-RPC ones.
-    #[tracing::instrument(name = "rpc.authorize", skip_all, fields(agent = %agent, rpc.method = request.method()))]
     pub async fn authorize(
         &self,
         caller: &Caller,
-        agent: &AgentSelector,
+        target: impl Into<CallTarget>,
+        request: RpcRequest,
+        context: RequestContext,
+    ) -> Result<AuthorizedCall, Error> {
+        self.authorize_target(caller, target.into(), request, context).await
+    }
+
+    #[tracing::instrument(name = "rpc.authorize", skip_all, fields(target = %target, rpc.method = request.method()))]
+    async fn authorize_target(
+        &self,
+        caller: &Caller,
+        target: CallTarget,
         request: RpcRequest,
         context: RequestContext,
     ) -> Result<AuthorizedCall, Error> {
         let inner = &self.inner;
-        // Where both are addressed by id, both rows are read at once.
-        let (dial, task) = match (agent, request.task_id()) {
+        let deployment = async {
+            match &target {
+                CallTarget::Agent(_) => Ok(None),
+                CallTarget::Deployment { agent, deployment } => inner.stores.deployments.find(agent, deployment).await,
+            }
+        };
+        // What is addressed by id is read at once.
+        let (dial, task, deployment) = match (&target.agent(), request.task_id()) {
             (AgentSelector::Id(agent), Some(task)) => tokio::try_join!(
                 inner.stores.agents.dial_target(agent),
                 inner.stores.tasks.find_for_agent(task, agent),
+                deployment,
             )?,
-            (AgentSelector::Id(agent), None) => (inner.stores.agents.dial_target(agent).await?, None),
+            (AgentSelector::Id(agent), None) => {
+                let (dial, deployment) = tokio::try_join!(inner.stores.agents.dial_target(agent), deployment)?;
+                (dial, None, deployment)
+            }
             (AgentSelector::Name(name), task) => {
                 let dial = inner.stores.agents.dial_target_by_name(name).await?;
                 let task = match task {
@@ -48,15 +69,21 @@ impl Rpc {
                     }
                     None => None,
                 };
-                (dial, task)
+                (dial, task, None)
             }
         };
-        // A deleted agent has no edges, so it is refused like an absent one; without authorization its calls fail later.
-        let found = dial.as_ref().map(|dial| &dial.agent);
-        let on_agent = Need::sought(Operation::Execute, Sought::agent(agent, found));
-        let target = inner.gate(caller, on_agent, found.map(|agent| &agent.id), &request, task).await?;
-        let dial = dial.ok_or_else(|| Error::NotFound(agent.absent()))?;
-        Ok(AuthorizedCall { caller: caller.clone(), context, dial, target, request })
+        let found = target.found(dial.as_ref().map(|dial| &dial.agent), deployment.as_ref());
+        let on_agent = Need::sought(Operation::Execute, target.sought(found));
+        let task = inner.gate(caller, on_agent, found.map(|agent| &agent.id), &request, task).await?;
+        let dial = dial.ok_or_else(|| Error::NotFound(target.absent()))?;
+        let url = match &target {
+            CallTarget::Agent(_) => dial.url().map(str::to_owned),
+            CallTarget::Deployment { deployment: id, .. } => {
+                let url = deployment.as_ref().and_then(Deployment::url);
+                Some(url.ok_or_else(|| without_url(id))?.to_owned())
+            }
+        };
+        Ok(AuthorizedCall { caller: caller.clone(), context, dial, url, target: task, request, delivery: None })
     }
 }
 

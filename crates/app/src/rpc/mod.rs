@@ -1,5 +1,7 @@
+mod delivery;
 mod dispatch;
 mod gate;
+mod target;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -17,6 +19,7 @@ use crate::guard::Guard;
 use crate::lifecycle::Lifecycle;
 use crate::{Caller, Error, Keyring, RequestContext, Settings, TaskSelector};
 
+pub use target::CallTarget;
 pub use turn::TurnUpdates;
 pub use update::TurnUpdate;
 
@@ -131,8 +134,27 @@ pub struct AuthorizedCall {
     caller: Caller,
     context: RequestContext,
     dial: DialTarget,
+    /// Where to call; none when nobody has said where the agent listens.
+    url: Option<String>,
     target: Target,
     request: RpcRequest,
+    /// Names what is delivered, where it may be delivered again after a crash.
+    delivery: Option<String>,
+}
+
+impl AuthorizedCall {
+    /// The same as a repeatable delivery: however often a call of this `name` is made, what it says is stored once.
+    pub(crate) fn delivering(self, name: String) -> Self {
+        Self { delivery: Some(name), ..self }
+    }
+
+    /// The task the call goes to, where it is there already.
+    pub(crate) const fn existing_task(&self) -> Option<&Task> {
+        match &self.target {
+            Target::Existing(task) => Some(task),
+            Target::New { .. } => None,
+        }
+    }
 }
 
 impl std::fmt::Debug for AuthorizedCall {

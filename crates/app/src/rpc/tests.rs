@@ -37,6 +37,10 @@ impl EventStream for Published {
     async fn read(&self, _: &TaskId, _: Cursor, _: usize) -> Result<Vec<Entry>, StreamError> {
         Ok(Vec::new())
     }
+
+    async fn clear(&self, _: &TaskId) -> Result<(), StreamError> {
+        Ok(())
+    }
 }
 
 fn agent(acp_type: AcpType) -> Agent {

@@ -3,8 +3,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use agentex_domain::ports::{AgentRequest, UpdateStream};
-use agentex_domain::{Accumulator, Delta, Message, MessageContent, MessageUpdate, StreamingStatus, Task, Timestamp};
+use agentex_domain::ports::{AgentRequest, StoreError, UpdateStream};
+use agentex_domain::{
+    Accumulator, Delta, Message, MessageContent, MessageId, MessageUpdate, StreamingStatus, Task, Timestamp,
+};
 use futures::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -39,16 +41,23 @@ struct Slot {
 }
 
 impl<'a> Turn<'a> {
-    /// Stores the input message and calls the agent. If either fails the task is marked failed.
+    /// Stores the input message, with an `id` unless it is stored already, and calls the agent. If either fails the task is marked failed.
     pub(super) async fn begin(
         inner: &'a Inner,
         job: &Job,
         task: Task,
         content: MessageContent,
+        id: Option<MessageId>,
     ) -> Result<(Turn<'a>, UpdateStream), Error> {
-        let input = Message::new(task.id.clone(), content.clone(), Some(StreamingStatus::Done), inner.clock.now());
-        if let Err(error) = store_new(inner, &task, &[input]).await {
-            return Err(inner.fail_task(&task.id, error).await);
+        let repeatable = id.is_some();
+        let mut input = Message::new(task.id.clone(), content.clone(), Some(StreamingStatus::Done), inner.clock.now());
+        if let Some(id) = id {
+            input.id = id;
+        }
+        match store_new(inner, &task, &[input]).await {
+            Ok(()) => {}
+            Err(Error::Store(StoreError::Duplicate { .. })) if repeatable => {}
+            Err(error) => return Err(inner.fail_task(&task.id, error).await),
         }
         match inner.agent_client.stream(job.call(&task, AgentRequest::SendMessage { content })).await {
             Ok(updates) => Ok((Self { inner, task, slots: BTreeMap::new() }, updates)),

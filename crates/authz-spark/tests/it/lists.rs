@@ -68,7 +68,7 @@ async fn a_long_list_is_complete_and_one_that_is_too_long_is_an_error() {
     }
 
     let listed = spark.another().list_resources(&alice(), ResourceKind::Task, Operation::Delete).await.unwrap();
-    assert_eq!(listed, Scope::Only(ids));
+    assert_eq!(listed, Scope::Only(ids.into()));
 
     let narrow = SparkSettings { max_list_ids: 2_099, ..spark.settings() };
     let refused = SparkAuthorizer::new(&narrow).unwrap();

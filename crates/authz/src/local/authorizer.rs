@@ -1,4 +1,3 @@
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,7 +8,9 @@ use crate::model::{
     self, EvaluationError, Explanation, Graph, Object, Question, Relationship, SCHEMA, Schema, Subject, account_of,
     definition_of, role_granted_by, subject_of,
 };
-use crate::{Authorizer, AuthzError, Check, Decision, Operation, Principal, ResourceKind, ResourceRef, Scope};
+use crate::{
+    Authorizer, AuthzError, Check, Decision, Operation, Principal, ResourceKind, ResourceRef, Scope, Selectors,
+};
 
 /// Decides by the permission model over relationships in a [`RelationshipStore`].
 ///
@@ -78,7 +79,7 @@ impl Authorizer for GraphAuthorizer {
         kind: ResourceKind,
         operation: Operation,
     ) -> Result<Scope, AuthzError> {
-        let Some(question) = Question::new(principal) else { return Ok(Scope::Only(BTreeSet::new())) };
+        let Some(question) = Question::new(principal) else { return Ok(Scope::Only(Selectors::default())) };
         let schema = self.follower.schema();
         let found = self.follower.read(|graph| question.list(schema, graph, kind, operation)).await??;
         Ok(Scope::Only(found))

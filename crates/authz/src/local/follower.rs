@@ -3,7 +3,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::Mutex;
 
-use super::store::{Change, Changes, RelationshipStore, RelationshipStoreError, Revision, Snapshot, Write, Written};
+use super::queue::{Pending, Queue};
+use super::store::{Change, Changes, RelationshipStore, RelationshipStoreError, Revision, Write, Written};
 use crate::model::{Graph, Schema};
 
 /// Who else writes to the store.
@@ -24,6 +25,8 @@ pub(super) struct Follower {
     seen: RwLock<Seen>,
     /// One at a time brings `seen` up to date; the others wait for it instead of asking the same.
     turn: Mutex<()>,
+    /// What is to be written, so that those who write at the same time share one visit to the store.
+    queue: Queue,
     /// How many writes were not answered, so that they may have happened unseen.
     unanswered: AtomicU64,
     /// How many of those are settled: a write begun later was answered, and the store's writes happen one after the
@@ -42,9 +45,10 @@ impl Follower {
         store: Arc<dyn RelationshipStore>,
         store_use: StoreUse,
     ) -> Result<Self, RelationshipStoreError> {
-        let seen = RwLock::new(Seen::from_snapshot(&schema, store.load().await?));
+        let seen = RwLock::new(Seen::load(&schema, &*store).await?);
         let (unanswered, settled) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Self { schema, store, store_use, seen, turn: Mutex::default(), unanswered, settled })
+        let (turn, queue) = (Mutex::default(), Queue::default());
+        Ok(Self { schema, store, store_use, seen, turn, queue, unanswered, settled })
     }
 
     pub(super) fn schema(&self) -> &Schema {
@@ -57,7 +61,7 @@ impl Follower {
         if self.store_use == StoreUse::Shared || self.in_doubt() {
             let current = self.store.revision().await?;
             if current != self.revision() {
-                self.catch_up(None).await?;
+                self.catch_up(None, Vec::new()).await?;
             }
         }
         Ok(look(&self.seen.read().unwrap_or_else(PoisonError::into_inner).graph))
@@ -67,42 +71,94 @@ impl Follower {
     ///
     /// To be run where nobody can drop it half-way, or a write could happen unseen.
     pub(super) async fn write(&self, write: Write) -> Result<Written, RelationshipStoreError> {
+        let answer = self.queue.add(write, |batch| self.write_batch(batch)).await;
+        answer.unwrap_or_else(|| {
+            self.unanswered.fetch_add(1, Ordering::SeqCst);
+            Err(RelationshipStoreError::Unavailable("the write was given up half-way".into()))
+        })
+    }
+
+    async fn write_batch(&self, batch: Vec<Pending>) {
+        let (writes, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(Pending::into_parts).unzip();
+        match self.write_together(writes.clone()).await {
+            Ok(written) => answers.into_iter().zip(written).for_each(|(answer, written)| answer.give(Ok(written))),
+            // One that the store refuses must not take the others along.
+            Err(RelationshipStoreError::Failed(_)) if writes.len() > 1 => {
+                for (write, answer) in writes.into_iter().zip(answers) {
+                    let written = self.write_together(vec![write]).await;
+                    answer.give(written.map(|written| written[0]));
+                }
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                answers.into_iter().for_each(|answer| answer.give(Err(shared(&error))));
+            }
+        }
+    }
+
+    /// Answers all of `writes`, and is up to date with what they did.
+    async fn write_together(&self, writes: Vec<Write>) -> Result<Vec<Written>, RelationshipStoreError> {
         let doubts_before = self.unanswered.load(Ordering::SeqCst);
-        let written = self.store.write(&write).await;
-        let known = match written {
-            Ok(Written::Changed(revision)) => self.catch_up(Some((revision, write))).await,
-            Ok(Written::Unchanged(_)) => self.catch_up(None).await,
-            Ok(Written::PreconditionFailed) => return written,
-            Err(_) => Ok(()),
-        };
-        let written = known.and(written);
-        match written {
-            Ok(_) => self.settled.fetch_max(doubts_before, Ordering::SeqCst),
-            Err(_) => self.unanswered.fetch_add(1, Ordering::SeqCst),
-        };
+        let written = self.write_and_follow(writes).await;
+        match &written {
+            Ok(written) if written.iter().all(|one| *one == Written::PreconditionFailed) => {}
+            Ok(_) => {
+                self.settled.fetch_max(doubts_before, Ordering::SeqCst);
+            }
+            Err(_) => {
+                self.unanswered.fetch_add(1, Ordering::SeqCst);
+            }
+        }
         written
+    }
+
+    async fn write_and_follow(&self, writes: Vec<Write>) -> Result<Vec<Written>, RelationshipStoreError> {
+        let written = self.store.write_all(&writes).await?;
+        if written.len() != writes.len() {
+            return Err(RelationshipStoreError::Unavailable("not as many answers as writes".into()));
+        }
+        let mut newest = Revision::default();
+        let mut own = Vec::new();
+        for (written, write) in written.iter().zip(writes) {
+            match *written {
+                Written::Changed(revision) => {
+                    newest = newest.max(revision);
+                    own.push((revision, write));
+                }
+                Written::Unchanged(revision) => newest = newest.max(revision),
+                Written::PreconditionFailed => {}
+            }
+        }
+        self.catch_up(Some(newest), own).await?;
+        Ok(written)
     }
 
     fn in_doubt(&self) -> bool {
         self.unanswered.load(Ordering::SeqCst) > self.settled.load(Ordering::SeqCst)
     }
 
-    /// Follows the store up to its newest revision. A write of our own that is exactly the next one needs no question.
-    async fn catch_up(&self, own: Option<(Revision, Write)>) -> Result<(), RelationshipStoreError> {
+    /// Follows the store up to `revision` at least, its newest one when `None`. Writes of our own that are exactly the
+    /// next ones need no question.
+    async fn catch_up(
+        &self,
+        revision: Option<Revision>,
+        own: Vec<(Revision, Write)>,
+    ) -> Result<(), RelationshipStoreError> {
         let _turn = self.turn.lock().await;
-        let seen = self.revision();
-        match own {
-            Some((revision, _)) if revision <= seen => return Ok(()),
-            Some((revision, write)) if revision == seen.next() => {
+        let mut seen = self.revision();
+        for (revision, write) in own {
+            if revision == seen.next() {
                 self.update(|it| it.apply_own(&self.schema, write, revision));
-                return Ok(());
+                seen = revision;
             }
-            _ => {}
+        }
+        if revision.is_some_and(|revision| revision <= seen) {
+            return Ok(());
         }
         match self.store.changes_since(seen).await? {
             Changes::Since { changes, revision } => self.update(|it| it.apply(&self.schema, changes, revision)),
             Changes::Reload => {
-                let fresh = Seen::from_snapshot(&self.schema, self.store.load().await?);
+                let fresh = Seen::load(&self.schema, &*self.store).await?;
                 self.update(|it| *it = fresh);
             }
         }
@@ -120,10 +176,15 @@ impl Follower {
 
 impl Seen {
     /// What the schema does not admit is left out: a row of another writer must not give access that the model forbids.
-    fn from_snapshot(schema: &Schema, snapshot: Snapshot) -> Self {
+    async fn load(schema: &Schema, store: &dyn RelationshipStore) -> Result<Self, RelationshipStoreError> {
         let mut graph = Graph::default();
-        snapshot.relationships.into_iter().filter(|edge| schema.admits(edge)).for_each(|edge| graph.insert(edge));
-        Self { graph, revision: snapshot.revision }
+        let mut insert = |edge| {
+            if schema.admits(&edge) {
+                graph.insert(edge);
+            }
+        };
+        let revision = store.load_each(&mut insert).await?;
+        Ok(Self { graph, revision })
     }
 
     fn apply(&mut self, schema: &Schema, changes: Vec<Change>, revision: Revision) {
@@ -146,5 +207,13 @@ impl Seen {
         let removed = write.remove.into_iter().map(Change::Removed);
         let touched = write.touch.into_iter().map(Change::Touched);
         self.apply(schema, removed.chain(touched).collect(), revision);
+    }
+}
+
+/// One error as the answer to several.
+fn shared(error: &Arc<RelationshipStoreError>) -> RelationshipStoreError {
+    match **error {
+        RelationshipStoreError::Unavailable(_) => RelationshipStoreError::Unavailable(Box::new(Arc::clone(error))),
+        RelationshipStoreError::Failed(_) => RelationshipStoreError::Failed(Box::new(Arc::clone(error))),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::store::{
-    Change, Changes, Precondition, RelationshipStore, RelationshipStoreError, Revision, Snapshot, Write, Written,
+    Change, Changes, Precondition, RelationshipStore, RelationshipStoreError, Revision, Write, Written,
 };
 use crate::model::{Object, Relationship, Subject};
 
@@ -40,12 +40,12 @@ impl MemoryRelationships {
 
 #[async_trait]
 impl RelationshipStore for MemoryRelationships {
-    async fn load(&self) -> Result<Snapshot, RelationshipStoreError> {
+    async fn load_each(&self, each: &mut (dyn FnMut(Relationship) + Send)) -> Result<Revision, RelationshipStoreError> {
         let state = self.state();
-        let relationships = state.edges.iter().flat_map(|(resource, edges)| {
-            edges.iter().map(|(place, caveat)| relationship(resource, place, caveat.clone()))
-        });
-        Ok(Snapshot { relationships: relationships.collect(), revision: state.revision })
+        for (resource, edges) in &state.edges {
+            edges.iter().for_each(|(place, caveat)| each(relationship(resource, place, caveat.clone())));
+        }
+        Ok(state.revision)
     }
 
     async fn revision(&self) -> Result<Revision, RelationshipStoreError> {
@@ -62,26 +62,30 @@ impl RelationshipStore for MemoryRelationships {
         Ok(Changes::Since { changes, revision: state.revision })
     }
 
-    async fn write(&self, write: &Write) -> Result<Written, RelationshipStoreError> {
+    async fn write_all(&self, writes: &[Write]) -> Result<Vec<Written>, RelationshipStoreError> {
         let mut state = self.state();
-        if !write.preconditions.iter().all(|precondition| state.meets(precondition)) {
-            return Ok(Written::PreconditionFailed);
-        }
-        let changes = state.outcome(write);
-        if changes.is_empty() {
-            return Ok(Written::Unchanged(state.revision));
-        }
-        changes.iter().for_each(|change| state.apply(change));
-        state.revision = state.revision.next();
-        state.changes.push_back(changes);
-        if state.changes.len() > REMEMBERED_WRITES {
-            state.changes.pop_front();
-        }
-        Ok(Written::Changed(state.revision))
+        Ok(writes.iter().map(|write| state.write(write)).collect())
     }
 }
 
 impl State {
+    fn write(&mut self, write: &Write) -> Written {
+        if !write.preconditions.iter().all(|precondition| self.meets(precondition)) {
+            return Written::PreconditionFailed;
+        }
+        let changes = self.outcome(write);
+        if changes.is_empty() {
+            return Written::Unchanged(self.revision);
+        }
+        changes.iter().for_each(|change| self.apply(change));
+        self.revision = self.revision.next();
+        self.changes.push_back(changes);
+        if self.changes.len() > REMEMBERED_WRITES {
+            self.changes.pop_front();
+        }
+        Written::Changed(self.revision)
+    }
+
     fn meets(&self, precondition: &Precondition) -> bool {
         let Precondition::FreeOrHeldBy { resource, relation, subject } = precondition;
         let edges = self.edges.get(resource).into_iter().flat_map(BTreeMap::keys);

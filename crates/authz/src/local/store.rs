@@ -112,8 +112,10 @@ pub enum RelationshipStoreError {
 /// they are, as long as they are text without U+0000 and ids are at most 1024 bytes long.
 #[async_trait]
 pub trait RelationshipStore: Send + Sync {
-    /// Everything there is.
-    async fn load(&self) -> Result<Snapshot, RelationshipStoreError>;
+    /// Calls `each` with everything there is, in no particular order, and answers the revision that counts exactly the
+    /// writes it shows. There may be millions, so they are handed over as they are read. After an error `each` has seen
+    /// some of them.
+    async fn load_each(&self, each: &mut (dyn FnMut(Relationship) + Send)) -> Result<Revision, RelationshipStoreError>;
 
     /// The current revision; cheap enough to be asked before every decision.
     async fn revision(&self) -> Result<Revision, RelationshipStoreError>;
@@ -121,6 +123,22 @@ pub trait RelationshipStore: Send + Sync {
     /// What happened after `seen`.
     async fn changes_since(&self, seen: Revision) -> Result<Changes, RelationshipStoreError>;
 
-    /// Makes all of `write` happen, or nothing of it. Repeating a write changes nothing.
-    async fn write(&self, write: &Write) -> Result<Written, RelationshipStoreError>;
+    /// Makes the writes happen as if they came alone, in this order: of each, all or nothing, and each sees those
+    /// before it. The answers are in the same order; when they are there, everything is durable. Repeating a write
+    /// changes nothing. After [`RelationshipStoreError::Failed`] none of them happened.
+    async fn write_all(&self, writes: &[Write]) -> Result<Vec<Written>, RelationshipStoreError>;
+
+    /// Everything there is, at once.
+    async fn load(&self) -> Result<Snapshot, RelationshipStoreError> {
+        let mut relationships = Vec::new();
+        let revision = self.load_each(&mut |relationship| relationships.push(relationship)).await?;
+        Ok(Snapshot { relationships, revision })
+    }
+
+    /// Makes all of `write` happen, or nothing of it.
+    async fn write(&self, write: &Write) -> Result<Written, RelationshipStoreError> {
+        let answers = self.write_all(std::slice::from_ref(write)).await?;
+        let [answer] = answers[..] else { return Err(RelationshipStoreError::Failed("not one answer".into())) };
+        Ok(answer)
+    }
 }

@@ -5,6 +5,7 @@ use super::evaluate::{CheckContext, EvaluationError};
 use super::graph::{Graph, Object};
 use super::numbers::{Node, NumberHash, Word};
 use super::schema::{Expression, Schema};
+use crate::Selectors;
 
 impl Schema {
     /// Ids of every object of type `kind` on which `subject` has `permission`.
@@ -21,7 +22,7 @@ impl Schema {
         permission: &str,
         subject: &Object,
         context: CheckContext<'_>,
-    ) -> Result<BTreeSet<String>, EvaluationError> {
+    ) -> Result<Selectors, EvaluationError> {
         // Asks about an object that has no relationships, for the errors of unknown and of circular names.
         self.with_permission(graph, &[Node::UNKNOWN], kind, permission, subject, context)?;
         let finding = Finding { schema: self, graph, subjects: graph.subjects_of(subject) };
@@ -29,23 +30,8 @@ impl Schema {
         candidates.sort_unstable();
         candidates.dedup();
         let found = self.with_permission(graph, &candidates, kind, permission, subject, context)?;
-        Ok(in_order(found.into_iter().map(|node| graph.id(node))))
+        Ok(found.into_iter().map(|node| graph.id(node)).collect())
     }
-}
-
-/// Sorts by the first bytes before it looks at the rest, which is elsewhere in memory.
-fn in_order<'a>(ids: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
-    let mut ids: Vec<_> = ids.map(|id| (first_bytes(id), id)).collect();
-    ids.sort_unstable();
-    ids.into_iter().map(|(_, id)| id.to_owned()).collect()
-}
-
-/// Ordered like the texts, as far as they go.
-fn first_bytes(text: &str) -> u64 {
-    let mut first = [0; 8];
-    let length = text.len().min(first.len());
-    first[..length].copy_from_slice(&text.as_bytes()[..length]);
-    u64::from_be_bytes(first)
 }
 
 /// An object, or everybody who has a relation to it.
@@ -211,7 +197,7 @@ pub(super) mod tests {
             let subject = Object::new("user", "1");
             for (kind, permission) in everything(&schema) {
                 let found = schema.lookup(&graph, &kind, &permission, &subject, context).unwrap();
-                let allowed: BTreeSet<String> = (0..3)
+                let allowed: Selectors = (0..3)
                     .map(|id| Object::new(&kind, &id.to_string()))
                     .filter(|object| schema.check(&graph, object, &permission, &subject, context).unwrap())
                     .map(|object| object.id.to_string())

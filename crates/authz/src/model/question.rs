@@ -1,10 +1,8 @@
-use std::collections::BTreeSet;
-
 use super::evaluate::{CheckContext, EvaluationError};
 use super::graph::{Graph, Object};
 use super::schema::Schema;
 use super::vocabulary::{account_of, creation_permission, definition_of, is_id, subject_of};
-use crate::{Decision, Operation, Principal, ResourceKind, ResourceRef};
+use crate::{Decision, Operation, Principal, ResourceKind, ResourceRef, Selectors};
 
 /// Somebody who acts in an account and wants to know what it may do: the port's questions, asked of a graph.
 #[derive(Debug, Clone)]
@@ -49,10 +47,10 @@ impl<'a> Question<'a> {
         graph: &Graph,
         kind: ResourceKind,
         operation: Operation,
-    ) -> Result<BTreeSet<String>, EvaluationError> {
+    ) -> Result<Selectors, EvaluationError> {
         let (definition, permission) = (definition_of(kind), operation.as_str());
         if !schema.has_permission(definition, permission) {
-            return Ok(BTreeSet::new());
+            return Ok(Selectors::default());
         }
         schema.lookup(graph, definition, permission, &self.subject, self.context())
     }

@@ -1,4 +1,3 @@
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,7 +6,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::wrap::subject_hash;
-use crate::{Authorizer, AuthzError, Check, Decision, Operation, Principal, ResourceKind, Scope};
+use crate::{Authorizer, AuthzError, Check, Decision, Operation, Principal, ResourceKind, Scope, Selectors};
 
 /// Comparisons under way at a time; one more is left out, so that a slow Spark costs no memory.
 const IN_FLIGHT: usize = 64;
@@ -138,7 +137,7 @@ async fn compare_list(
         return;
     }
     count(kind, operation, "mismatch");
-    let only = |one: &Scope, other: &Scope| ids(one).zip(ids(other)).map(|(one, other)| one.difference(other).count());
+    let only = |one: &Scope, other: &Scope| ids(one).zip(ids(other)).map(|(one, other)| missing(one, other));
     tracing::warn!(
         target: "authz.shadow",
         subject = subject_hash(principal),
@@ -160,7 +159,12 @@ fn failed(error: &AuthzError) {
     tracing::debug!(target: "authz.shadow", error, "there is nothing to compare with");
 }
 
-const fn ids(scope: &Scope) -> Option<&BTreeSet<String>> {
+/// How many of `one` are not among `other`.
+fn missing(one: &Selectors, other: &Selectors) -> usize {
+    one.iter().filter(|id| !other.contains(id)).count()
+}
+
+const fn ids(scope: &Scope) -> Option<&Selectors> {
     match scope {
         Scope::All => None,
         Scope::Only(ids) => Some(ids),

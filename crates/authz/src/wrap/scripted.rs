@@ -1,13 +1,15 @@
 //! An authorizer that answers as it was told.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::{Authorizer, AuthzError, Check, Decision, Operation, Principal, ResourceKind, ResourceRef, Scope};
+use crate::{
+    Authorizer, AuthzError, Check, Decision, Operation, Principal, ResourceKind, ResourceRef, Scope, Selectors,
+};
 
 /// How one call ends, whatever its verb: lists are whole or empty, writes succeed either way.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +69,7 @@ impl Authorizer for Scripted {
     }
 
     async fn list_resources(&self, _: &Principal, _: ResourceKind, _: Operation) -> Result<Scope, AuthzError> {
-        Ok(if self.answer().await?.is_allowed() { Scope::All } else { Scope::Only(BTreeSet::new()) })
+        Ok(if self.answer().await?.is_allowed() { Scope::All } else { Scope::Only(Selectors::default()) })
     }
 
     async fn register(&self, _: &Principal, _: &ResourceRef, _: Option<ResourceRef>) -> Result<(), AuthzError> {

@@ -68,7 +68,8 @@ impl DialTarget {
 #[cfg_attr(any(test, feature = "mock"), mockall::automock)]
 #[async_trait]
 pub trait AgentRepository: Send + Sync {
-    /// Stores a new agent exactly as given, settling the intent it is registered under.
+    /// Stores a new agent exactly as given, settling the intent it is registered under, and with it its first
+    /// [`DeploymentHistoryEntry`](crate::DeploymentHistoryEntry) if there is one to make.
     ///
     /// # Errors
     /// [`StoreError::Duplicate`] when the name (or id) is taken, by a deleted agent too; the intent stays as it was.
@@ -88,6 +89,8 @@ pub trait AgentRepository: Send + Sync {
 
     /// Applies [`Agent::register_again`] under a lock on the row and, when it changed something, writes the row and takes
     /// `is_production` off the agent's production deployment, all in one transaction. `None` when there is no such row.
+    /// In the same transaction a changed row adds its [`DeploymentHistoryEntry`](crate::DeploymentHistoryEntry), if there is
+    /// one to make and the newest is of another commit.
     ///
     /// The intent is settled when, and only when, the row was soft-deleted before.
     ///
@@ -124,6 +127,10 @@ pub trait AgentRepository: Send + Sync {
         at: Timestamp,
         settles: Option<Settlement>,
     ) -> Result<Option<Agent>, StoreError>;
+
+    /// Records that an agent answers its health checks again, or does not any more: one that is `Ready` becomes `Unhealthy`
+    /// and the other way round, with `reason`; any other status stays. Answers whether the row was changed.
+    async fn set_health(&self, id: &AgentId, healthy: bool, reason: &str, at: Timestamp) -> Result<bool, StoreError>;
 
     /// Soft-deletes the agent and drops its API keys and registration tokens in one transaction. With a departure, answers
     /// the intents it stored: the keys' first, the agent's last. `None` when the agent is absent or already deleted.

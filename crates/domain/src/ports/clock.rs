@@ -1,9 +1,18 @@
+use async_trait::async_trait;
+
 use crate::Timestamp;
 
 /// What time it is.
 pub trait Clock: Send + Sync {
     /// Now, in UTC, with microsecond precision.
     fn now(&self) -> Timestamp;
+}
+
+/// Waits for moments of a [`Clock`].
+#[async_trait]
+pub trait Sleeper: Send + Sync {
+    /// Returns once the clock shows `moment` or later; at once when it does already.
+    async fn sleep_until(&self, moment: Timestamp);
 }
 
 /// The machine's clock.

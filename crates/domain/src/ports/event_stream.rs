@@ -109,6 +109,13 @@ pub trait EventStream: Send + Sync {
 
     /// Retained entries after `after`, oldest first, at most `count`, without waiting.
     async fn read(&self, task_id: &TaskId, after: Cursor, count: usize) -> Result<Vec<Entry>, StreamError>;
+
+    /// Forgets every retained entry of the task, as if they had been trimmed. Subscriptions go on; entries that are already
+    /// on their way to one may still be delivered.
+    ///
+    /// # Errors
+    /// [`StreamError::Unavailable`] when they were not, or not certainly, forgotten.
+    async fn clear(&self, task_id: &TaskId) -> Result<(), StreamError>;
 }
 
 #[cfg(test)]

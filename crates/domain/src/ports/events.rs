@@ -19,6 +19,20 @@ pub trait EventRepository: Send + Sync {
         at: Timestamp,
     ) -> Result<Event, StoreError>;
 
+    /// Appends an event under an id of the caller's choosing. Where an event of that id is there already, that one is answered
+    /// and nothing is stored: whoever repeats a call cannot say the same thing twice.
+    ///
+    /// # Errors
+    /// [`StoreError::Dangling`] when the task or the agent does not exist.
+    async fn append_as(
+        &self,
+        id: &EventId,
+        task_id: &TaskId,
+        agent_id: &AgentId,
+        content: Option<MessageContent>,
+        at: Timestamp,
+    ) -> Result<Event, StoreError>;
+
     /// The event with this id, unless its task is deleted.
     async fn find(&self, id: &EventId) -> Result<Option<Event>, StoreError>;
 

@@ -62,6 +62,14 @@ pub trait IntentRepository: Send + Sync {
     /// `due_at`; answers whether it did. From then on the row can no longer be written under it.
     async fn abandon(&self, id: &IntentId, due_at: Timestamp) -> Result<bool, StoreError>;
 
+    /// What the transaction that writes a row does, for a resource that is kept where no transaction reaches: moves the intent
+    /// from [`IntentStep::Registering`] on and records its owner. [`StoreError::IntentLost`] when it is not registering any
+    /// more; nothing is changed then.
+    async fn settle(&self, settlement: &Settlement) -> Result<(), StoreError>;
+
+    /// [`Self::abandon`] for such a resource once it is gone: the record of its owner goes with it.
+    async fn retire(&self, id: &IntentId, due_at: Timestamp) -> Result<bool, StoreError>;
+
     /// Removes the intent if it is still at `step`; answers whether it was at that step. One that replaced another that was
     /// being worked on stays until that work must have ended, and is then due again.
     async fn close(&self, id: &IntentId, step: IntentStep, now: Timestamp) -> Result<bool, StoreError>;
@@ -98,7 +106,7 @@ pub trait OwnerRepository: Send + Sync {
     /// Up to `limit` resources of `kind` with an owner, by selector, those after `after` only.
     async fn page(&self, kind: ResourceKind, after: Option<String>, limit: u32) -> Result<Vec<Ownership>, StoreError>;
 
-    /// Up to `limit` ids of live rows (agents and tasks that are not deleted, API keys) without a recorded owner, in order,
-    /// those after `after` only. Schedules have none yet.
+    /// Up to `limit` ids of live rows (agents and tasks that are not deleted, API keys, run schedules; these by selector) without a
+    /// recorded owner, in order, those after `after` only.
     async fn unowned(&self, kind: ResourceKind, after: Option<String>, limit: u32) -> Result<Vec<String>, StoreError>;
 }

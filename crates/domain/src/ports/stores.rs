@@ -2,9 +2,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::ports::{
-    AgentRepository, ApiKeyRepository, CheckpointRepository, DeploymentRepository, EventRepository, IntentRepository,
-    MessageRepository, OwnerRepository, Probe, RegistrationTokenRepository, SpanRepository, StateRepository,
-    TaskRepository, TrackerRepository,
+    AgentCheckRepository, AgentRepository, ApiKeyRepository, CheckpointRepository, DeploymentHistoryRepository,
+    DeploymentRepository, EventRepository, GatewayRepository, IdempotencyRepository, IntentRepository,
+    MessageRepository, OwnerRepository, Probe, RegistrationTokenRepository, RetentionRepository, RunScheduleRepository,
+    SpanRepository, StateRepository, TaskRepository, TimerRepository, TrackerRepository,
 };
 
 /// Every repository of one store, as an adapter hands them out.
@@ -16,6 +17,8 @@ pub struct Stores {
     pub api_keys: Arc<dyn ApiKeyRepository>,
     /// Deployments.
     pub deployments: Arc<dyn DeploymentRepository>,
+    /// Which commits were deployed.
+    pub deployment_history: Arc<dyn DeploymentHistoryRepository>,
     /// Tasks and their links to agents.
     pub tasks: Arc<dyn TaskRepository>,
     /// Messages.
@@ -36,6 +39,18 @@ pub struct Stores {
     pub owners: Arc<dyn OwnerRepository>,
     /// Permissions to register agents.
     pub registration_tokens: Arc<dyn RegistrationTokenRepository>,
+    /// Requests that were carried out under idempotency keys.
+    pub idempotency: Arc<dyn IdempotencyRepository>,
+    /// What was said in chats and is not carried out yet.
+    pub gateways: Arc<dyn GatewayRepository>,
+    /// Taking contents of tasks away and putting them back.
+    pub retention: Arc<dyn RetentionRepository>,
+    /// Rows of run schedules.
+    pub run_schedules: Arc<dyn RunScheduleRepository>,
+    /// What the embedded scheduler keeps.
+    pub timers: Arc<dyn TimerRepository>,
+    /// How often agents have failed to answer.
+    pub agent_checks: Arc<dyn AgentCheckRepository>,
     /// Whether the store answers.
     pub probe: Arc<dyn Probe>,
 }

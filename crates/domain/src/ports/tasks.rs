@@ -129,6 +129,10 @@ pub trait TaskRepository: Send + Sync {
         departure: Option<Departure>,
     ) -> Result<Option<DeletedTask>, StoreError>;
 
+    /// Sets one member of the metadata of a task that is not deleted to `true`, in one statement that touches nothing else
+    /// but the time of the last change; answers whether there is such a task.
+    async fn set_metadata_flag(&self, id: &TaskId, name: &str, at: Timestamp) -> Result<bool, StoreError>;
+
     /// Changes the named fields of a task that is not deleted, in one statement; `None` when it is absent or deleted.
     async fn update(&self, id: &TaskId, change: &TaskChange, at: Timestamp) -> Result<Option<Task>, StoreError>;
 

@@ -30,10 +30,10 @@ pub(crate) struct TextContent {
     r#type: TextTag,
     author: MessageAuthor,
     /// `static` when left out.
-    #[schema(required = false)]
+    #[schema(required = false, default = "static")]
     style: MessageStyle,
     /// `plain` when left out.
-    #[schema(required = false)]
+    #[schema(required = false, default = "plain")]
     format: TextFormat,
     /// The words.
     content: String,
@@ -61,7 +61,7 @@ pub(crate) struct ReasoningContent {
     r#type: ReasoningTag,
     author: MessageAuthor,
     /// `static` when left out.
-    #[schema(required = false)]
+    #[schema(required = false, default = "static")]
     style: MessageStyle,
     /// Summaries, one per part.
     summary: Vec<String>,
@@ -76,7 +76,7 @@ pub(crate) struct DataContent {
     r#type: DataTag,
     author: MessageAuthor,
     /// `static` when left out.
-    #[schema(required = false)]
+    #[schema(required = false, default = "static")]
     style: MessageStyle,
     /// The document.
     #[schema(value_type = Object)]
@@ -90,7 +90,7 @@ pub(crate) struct ToolRequestContent {
     r#type: ToolRequestTag,
     author: MessageAuthor,
     /// `static` when left out.
-    #[schema(required = false)]
+    #[schema(required = false, default = "static")]
     style: MessageStyle,
     /// Ties the response to the request.
     tool_call_id: String,
@@ -108,7 +108,7 @@ pub(crate) struct ToolResponseContent {
     r#type: ToolResponseTag,
     author: MessageAuthor,
     /// `static` when left out.
-    #[schema(required = false)]
+    #[schema(required = false, default = "static")]
     style: MessageStyle,
     /// Ties the response to the request.
     tool_call_id: String,

@@ -42,7 +42,7 @@ pub(crate) struct RpcCall {
     /// What is asked.
     #[schema(ignore)]
     pub(crate) request: RpcRequest,
-    #[schema(inline, value_type = Option<JsonRpcVersion>)]
+    #[schema(inline, value_type = Option<JsonRpcVersion>, default = "2.0")]
     #[expect(dead_code, reason = "checked while reading; only described here")]
     jsonrpc: (),
     #[schema(value_type = AgentRpcMethodWords)]

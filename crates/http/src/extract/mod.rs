@@ -16,7 +16,8 @@ use crate::layers::request_id::RequestId;
 
 pub(crate) use body::{ApiBody, CheckpointApiBody, IdentifierFields, RequestBody, collect};
 pub(crate) use path::{
-    AgentPath, ApiKeyNamePath, ApiKeyPath, EventPath, MessagePath, QueryPath, SpanPath, StatePath, TaskPath,
+    AgentPath, ApiKeyNamePath, ApiKeyPath, DeploymentAddress, DeploymentHistoryPath, DeploymentPath, EventPath,
+    MessagePath, NamedSchedulePath, QueryPath, SchedulePath, SchedulesPath, SpanPath, StatePath, TaskIdPath, TaskPath,
     TrackerPath,
 };
 pub(crate) use query::{ApiQuery, QueryParams, QueryReader};

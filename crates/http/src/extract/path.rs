@@ -1,6 +1,8 @@
-use agentex_app::{Absent, AgentSelector, Error, TaskSelector};
+use agentex_app::{Absent, AgentSelector, Error, ScheduleHandle, TaskSelector};
 use agentex_domain::input::HAS_NUL;
-use agentex_domain::{AgentId, ApiKeyId, EventId, MessageId, SpanId, StateId, TaskId, TrackerId};
+use agentex_domain::{
+    AgentId, ApiKeyId, DeploymentHistoryId, DeploymentId, EventId, MessageId, SpanId, StateId, TaskId, TrackerId,
+};
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
 
@@ -10,8 +12,23 @@ use crate::error::ApiError;
 /// The agent a path names, by `agent_id` or by `agent_name`.
 pub(crate) struct AgentPath(pub(crate) AgentSelector);
 
+/// The deployment a path names, below its agent.
+pub(crate) struct DeploymentPath(pub(crate) DeploymentAddress);
+
+/// How a path addresses a deployment.
+pub(crate) struct DeploymentAddress {
+    pub(crate) agent: AgentId,
+    pub(crate) deployment: DeploymentId,
+}
+
+/// The entry of the deployment history a path names.
+pub(crate) struct DeploymentHistoryPath(pub(crate) DeploymentHistoryId);
+
 /// The task a path names, by `task_id` or by `task_name`.
 pub(crate) struct TaskPath(pub(crate) TaskSelector);
+
+/// The task a path names by id, which the use case looks for.
+pub(crate) struct TaskIdPath(pub(crate) TaskId);
 
 /// The message a path names.
 pub(crate) struct MessagePath(pub(crate) MessageId);
@@ -37,6 +54,43 @@ pub(crate) struct ApiKeyNamePath(pub(crate) String);
 /// The name of a workflow query at the end of a path.
 pub(crate) struct QueryPath(pub(crate) String);
 
+/// The agent whose schedules a path names.
+pub(crate) struct SchedulesPath(pub(crate) AgentId);
+
+/// A schedule by its handle.
+pub(crate) struct SchedulePath(pub(crate) (AgentId, ScheduleHandle));
+
+/// A schedule by its name.
+pub(crate) struct NamedSchedulePath(pub(crate) (AgentId, ScheduleHandle));
+
+impl<S: Send + Sync> FromRequestParts<S> for SchedulesPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        Ok(Self(AgentId::from(id(parts, state, "agent_id").await?)))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for SchedulePath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let agent = AgentId::from(id(parts, state, "agent_id").await?);
+        let handle = text(parts, state, "schedule_id").await?.ok_or(NO_PARAMETER)?;
+        Ok(Self((agent, ScheduleHandle::Handle(handle))))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for NamedSchedulePath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let agent = AgentId::from(id(parts, state, "agent_id").await?);
+        let name = text(parts, state, "name").await?.ok_or(NO_PARAMETER)?;
+        Ok(Self((agent, ScheduleHandle::Name(name))))
+    }
+}
+
 /// How a path addresses something.
 enum Address {
     Id(String),
@@ -54,6 +108,29 @@ impl<S: Send + Sync> FromRequestParts<S> for AgentPath {
     }
 }
 
+impl<S: Send + Sync> FromRequestParts<S> for DeploymentPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let agent = text(parts, state, "agent_id").await?.ok_or(NO_PARAMETER)?;
+        let deployment = text(parts, state, "deployment_id").await?.ok_or(NO_PARAMETER)?;
+        if can_name(&agent) {
+            Ok(Self(DeploymentAddress { agent: AgentId::from(agent), deployment: DeploymentId::from(deployment) }))
+        } else {
+            Err(Error::NotFound(Absent::DeploymentOfAgent { deployment, agent }).into())
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for DeploymentHistoryPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let id = text(parts, state, "deployment_id").await?.ok_or(NO_PARAMETER)?;
+        Ok(Self(DeploymentHistoryId::from(id)))
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for TaskPath {
     type Rejection = ApiError;
 
@@ -62,6 +139,14 @@ impl<S: Send + Sync> FromRequestParts<S> for TaskPath {
             Address::Id(id) => TaskSelector::Id(TaskId::from(id)),
             Address::Name(name) => TaskSelector::Name(name),
         }))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for TaskIdPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        Ok(Self(TaskId::from(id(parts, state, "task_id").await?)))
     }
 }
 

@@ -129,14 +129,23 @@ impl<'a> QueryReader<'a> {
 
     /// The page. One that would be too large is cut to the largest; where ordering is strict, it is a problem.
     pub(crate) fn bounded_page(&mut self) -> Option<PageRequest> {
-        let limit = if self.query.strict_ordering {
-            self.limit()
-        } else {
-            self.integer("limit", i64::from(PageRequest::DEFAULT_LIMIT)).and_then(|limit| {
-                self.at_least_one("limit", limit)?;
-                u32::try_from(limit.min(i64::from(PageRequest::MAX_LIMIT))).ok()
-            })
-        };
+        if self.query.strict_ordering {
+            return self.page();
+        }
+        let limit = self.integer("limit", i64::from(PageRequest::DEFAULT_LIMIT)).and_then(|limit| {
+            self.at_least_one("limit", limit)?;
+            u32::try_from(limit.min(i64::from(PageRequest::MAX_LIMIT))).ok()
+        });
+        self.page_of(limit)
+    }
+
+    /// The page. One that would be too large is a problem.
+    pub(crate) fn page(&mut self) -> Option<PageRequest> {
+        let limit = self.limit();
+        self.page_of(limit)
+    }
+
+    fn page_of(&mut self, limit: Option<u32>) -> Option<PageRequest> {
         let page_number = self.page_number().and_then(|number| self.at_least_one("page_number", number));
         Some(PageRequest { limit: limit?, page_number: page_number? })
     }

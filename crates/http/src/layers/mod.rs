@@ -1,8 +1,9 @@
 //! What happens to a request before its handler, outermost first: request id, health, access log, metrics, CORS, panics,
-//! then (per route) authentication, methods and the deadline; and, where no route matches, the trailing slash.
+//! then (per route) authentication, methods, repeated requests and the deadline; and, where no route matches, the trailing slash.
 
 pub(crate) mod auth;
 pub(crate) mod cors;
+pub(crate) mod idempotency;
 pub(crate) mod limits;
 pub(crate) mod log;
 pub(crate) mod metrics;

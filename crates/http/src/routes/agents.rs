@@ -49,15 +49,11 @@ impl QueryParams for ListAgentsQuery {
     fn read(query: &mut QueryReader<'_>) -> Option<Self> {
         let task_id = query.identifier("task_id").map(str::to_owned);
         let agent_card_metadata = query.text("agent_card_metadata").map(str::to_owned);
-        let limit = query.limit();
-        let page_number = query.page_number();
-        if page_number.is_some_and(|number| number < 1) {
-            query.problem("page_number", "Input should be greater than or equal to 1");
-        }
+        let page = query.page();
         let order_by = query.order_by(&COLUMNS);
         let order_direction = query.order_direction(Direction::Ascending);
-        let page_number = u64::try_from(page_number?).ok();
-        Some(Self { task_id, agent_card_metadata, limit: limit?, page_number: page_number?, order_by, order_direction })
+        let PageRequest { limit, page_number } = page?;
+        Some(Self { task_id, agent_card_metadata, limit, page_number, order_by, order_direction })
     }
 }
 

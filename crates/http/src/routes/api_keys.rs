@@ -40,13 +40,9 @@ impl QueryParams for ListApiKeysQuery {
         let agent_id = query.optional_name("agent_id").map(str::to_owned);
         let agent_name = query.optional_name("agent_name").map(str::to_owned);
         let api_key_type = query.choice("api_key_type", &ApiKeyKind::ALL);
-        let limit = query.limit();
-        let page_number = query.page_number();
-        if page_number.is_some_and(|number| number < 1) {
-            query.problem("page_number", "Input should be greater than or equal to 1");
-        }
-        let page_number = u64::try_from(page_number?).ok();
-        Some(Self { agent_id, agent_name, api_key_type, limit: limit?, page_number: page_number? })
+        let page = query.page();
+        let PageRequest { limit, page_number } = page?;
+        Some(Self { agent_id, agent_name, api_key_type, limit, page_number })
     }
 }
 

@@ -72,7 +72,7 @@ pub(crate) struct PageMessagesQuery {
     /// The `next_cursor` of the page before.
     cursor: Option<String>,
     /// Which side of the cursor to read.
-    #[param(value_type = Option<TimeDirectionWords>)]
+    #[param(value_type = Option<TimeDirectionWords>, default = "older")]
     direction: TimeDirection,
     /// Which messages, as in the list.
     filters: Option<String>,

@@ -1,7 +1,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use agentex_app::{AgentSelector, App, Caller, Error, RpcOutcome, TurnUpdate};
+use agentex_app::{App, CallTarget, Caller, Error, RpcOutcome, TurnUpdate};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -17,7 +17,7 @@ use crate::bodies::messages::TaskMessageBody;
 use crate::bodies::rpc::{EventBody, RpcAnswer, RpcAnswerBody, RpcCall};
 use crate::bodies::tasks::TaskBody;
 use crate::error::{ApiError, rpc_failure, unless_hidden};
-use crate::extract::{AgentPath, ApiBody, Authenticated, Context};
+use crate::extract::{AgentPath, ApiBody, Authenticated, Context, DeploymentAddress, DeploymentPath};
 
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
@@ -47,7 +47,7 @@ pub(crate) async fn call(
     version: Version,
     body: ApiBody,
 ) -> Result<Response, ApiError> {
-    dispatch(&app, &caller, &agent, context, version, &body).await
+    dispatch(&app, &caller, CallTarget::Agent(agent), context, version, &body).await
 }
 
 /// Call an agent by name.
@@ -72,24 +72,54 @@ pub(crate) async fn call_by_name(
     version: Version,
     body: ApiBody,
 ) -> Result<Response, ApiError> {
-    dispatch(&app, &caller, &agent, context, version, &body).await
+    dispatch(&app, &caller, CallTarget::Agent(agent), context, version, &body).await
+}
+
+/// Call one deployment of an agent, whether it is production or not.
+///
+/// It takes the same permissions as calling the agent, and is answered in the same way.
+#[utoipa::path(
+    post,
+    path = "/agents/{agent_id}/deployments/{deployment_id}/rpc",
+    operation_id = "handle_deployment_rpc_agents__agent_id__deployments__deployment_id__rpc_post",
+    tag = "Deployments",
+    params(
+        ("deployment_id" = String, Path, description = "The deployment's id."),
+        ("agent_id" = String, Path, description = "The agent's id.")
+    ),
+    request_body = RpcCall,
+    responses((
+        status = 200,
+        description = "The answer; streamed, one such object per line.",
+        content((RpcAnswerBody = "application/json"), (RpcAnswerBody = "application/x-ndjson"))
+    ))
+)]
+pub(crate) async fn preview(
+    State(app): State<Arc<App>>,
+    Authenticated(caller): Authenticated,
+    DeploymentPath(DeploymentAddress { agent, deployment }): DeploymentPath,
+    context: Context,
+    version: Version,
+    body: ApiBody,
+) -> Result<Response, ApiError> {
+    dispatch(&app, &caller, CallTarget::Deployment { agent, deployment }, context, version, &body).await
 }
 
 async fn dispatch(
     app: &App,
     caller: &Caller,
-    agent: &AgentSelector,
+    target: CallTarget,
     Context(context): Context,
     version: Version,
     body: &ApiBody,
 ) -> Result<Response, ApiError> {
     let call = match body.read::<RpcCall>() {
         Ok(call) => call,
-        Err(problems) => return Err(unless_hidden(app.agents.get(caller, agent), problems).await),
+        Err(problems) => return Err(unless_hidden(see(app, caller, &target), problems).await),
     };
     let streamed = call.is_streamed();
     let RpcCall { id, request, .. } = call;
-    let authorized = app.rpc.authorize(caller, agent, request, context).await?;
+    let authorized = app.rpc.authorize(caller, target, request, context).await?;
     Ok(match app.rpc.dispatch(authorized).await {
         Ok(RpcOutcome::Task(task)) => answer(&id, TaskBody::from(task)),
         Ok(RpcOutcome::Messages(messages)) => {
@@ -100,6 +130,14 @@ async fn dispatch(
         Err(error) if streamed => lines(id, stream::iter([Err(error)]), version),
         Err(error) => Json(RpcAnswer::<()>::failure(&id, rpc_failure(error))).into_response(),
     })
+}
+
+/// Whether what is called is there for the caller to see.
+async fn see(app: &App, caller: &Caller, target: &CallTarget) -> Result<(), Error> {
+    match target {
+        CallTarget::Agent(agent) => app.agents.get(caller, agent).await.map(drop),
+        CallTarget::Deployment { agent, deployment } => app.deployments.get(caller, agent, deployment).await.map(drop),
+    }
 }
 
 fn answer(id: &Value, result: impl Serialize) -> Response {

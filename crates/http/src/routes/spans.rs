@@ -47,15 +47,11 @@ impl QueryParams for ListSpansQuery {
     fn read(query: &mut QueryReader<'_>) -> Option<Self> {
         let trace_id = query.text("trace_id").filter(|trace_id| !trace_id.is_empty()).map(str::to_owned);
         let task_id = query.optional_name("task_id").map(str::to_owned);
-        let limit = query.limit();
-        let page_number = query.page_number();
-        if page_number.is_some_and(|number| number < 1) {
-            query.problem("page_number", "Input should be greater than or equal to 1");
-        }
+        let page = query.page();
         let order_by = query.order_by(&COLUMNS);
         let order_direction = query.order_direction(Direction::Ascending);
-        let page_number = u64::try_from(page_number?).ok();
-        Some(Self { trace_id, task_id, limit: limit?, page_number: page_number?, order_by, order_direction })
+        let PageRequest { limit, page_number } = page?;
+        Some(Self { trace_id, task_id, limit, page_number, order_by, order_direction })
     }
 }
 

@@ -43,10 +43,10 @@ pub(crate) fn claims(row: &Row) -> bool {
 
 /// Rows that tell a stranger nothing. Names are unique, so making something tells which are taken, and that is all.
 pub(crate) fn closed() -> Vec<Row> {
-    let is_closed = |row: &Row| match row.asks[0][0] {
-        Ask::Needs(_, _, unseen) => !matches!(unseen, Unseen::Claimed(_)),
-        Ask::Lists(_) => true,
-        Ask::Creates(_) | Ask::Looks(..) | Ask::Explains(..) => false,
+    let is_closed = |row: &Row| match row.asks.first().map(|call| call[0]) {
+        Some(Ask::Needs(_, _, unseen)) => !matches!(unseen, Unseen::Claimed(_)),
+        Some(Ask::Lists(_)) => true,
+        Some(Ask::Creates(_) | Ask::Looks(..) | Ask::Explains(..)) | None => false,
     };
     table().into_iter().filter(is_closed).collect()
 }
@@ -160,8 +160,14 @@ async fn what_belongs_elsewhere_is_absent_here() {
             let rpc = row.path.ends_with("/rpc") && row.needs().any(|(_, thing, _)| thing == Thing::Task);
             let parts: &[&'static str] = if rpc {
                 &["task_id", "task_name"]
+            } else if row.path.starts_with("/agents/{agent_id}/deployments/") {
+                &["deployment_id"]
             } else if row.method == "PUT" && row.path.starts_with("/messages/") {
                 &["message_id"]
+            } else if row.path.starts_with("/agents/{agent_id}/schedules/{schedule_id}") {
+                &["schedule_id"]
+            } else if row.path.starts_with("/agents/{agent_id}/schedules/name/") {
+                &["schedule_name"]
             } else if row.path == "/agent_api_keys/name/{name}" {
                 &["key_name"]
             } else {

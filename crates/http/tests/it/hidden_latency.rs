@@ -18,12 +18,11 @@ const TRIES: usize = 3;
 const MOST_AT_MEDIAN: f64 = 1.5;
 const MOST_AT_95_PERCENT: f64 = 2.0;
 
-/// A measurement for the night, on a machine that does nothing else; no part of the tests:
-/// `cargo test --release -p agentex-http --test it -- --ignored --nocapture hidden_latency`.
+/// A measurement for the night, on a machine that does nothing else; no part of the tests: `just latency`.
 ///
 /// Asks for hidden and for absent things in turn, without a network in between, and prints what each takes.
 #[tokio::test]
-#[ignore = "a measurement; see its description"]
+#[ignore = "a measurement for a quiet machine: `just latency`"]
 async fn refusals_of_hidden_and_of_absent_things_take_as_long() {
     let world = World::with_authorization().await;
     let url = pod().await;

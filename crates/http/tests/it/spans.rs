@@ -251,6 +251,26 @@ async fn spans_of_no_task_are_written_by_anybody_and_read_by_agents() {
     assert_eq!(as_agent("PATCH", &path, Some(json!({}))).await.ok(), read);
 }
 
+/// The switch for clients that rely on it: whoever is known to the server, and nobody else.
+#[tokio::test]
+async fn where_spans_are_not_guarded_every_caller_sees_and_changes_them_and_nothing_else() {
+    let authorization = AuthorizationSettings { spans_are_guarded: false, ..AuthorizationSettings::default() };
+    let settings = Settings { authorization, ..Settings::default() };
+    let world = World::with(Setup { authorization: Authorization::Graph, settings, ..Setup::default() }).await;
+    let registration = crate::support::registration("a", "sync", "http://agent.test:1");
+    world.call_as("alice", "POST", "/agents/register", Some(registration)).await.ok();
+    let call = json!({"method": "task/create", "params": {}});
+    let task = world.call_as("alice", "POST", "/agents/name/a/rpc", Some(call)).await.ok()["result"].clone();
+    let stored = world.call_as("alice", "POST", "/spans", Some(span("t", Some(id(&task))))).await.ok();
+    let path = format!("/spans/{}", id(&stored));
+
+    let ended = world.call_as("bob", "PATCH", &path, Some(json!({"end_time": NOW}))).await.ok();
+    assert_eq!(world.call_as("bob", "GET", &path, None).await.ok(), ended);
+    assert_eq!(world.call_as("bob", "GET", "/spans", None).await.ok(), json!([ended]));
+    assert_eq!(world.call("GET", &path, &[], None).await.status, 401);
+    world.call_as("bob", "GET", &format!("/tasks/{}", id(&task)), None).await.refused(404, &absent(id(&task)));
+}
+
 /// An agent works on the spans of its tasks, found by itself, and on no others.
 ///
 /// authz §7: 149

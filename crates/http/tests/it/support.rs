@@ -1,20 +1,20 @@
 //! One server per test: a database in a temporary folder, in-process streams, and an authorizer and an authenticator that
 //! do what the test says.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use agentex_acp::{AcpClient, AcpOptions};
-use agentex_app::{App, AuthorizationSettings, Keyring, LinkRule, Ports, SecretsKey, Settings};
+use agentex_app::{App, AuthorizationSettings, ChatPorts, Keyring, LinkRule, Ports, SecretsKey, Settings};
 use agentex_authz::local::{GraphAuthorizer, StoreUse};
 use agentex_authz::{
     Authenticator, AuthnError, Authorizer, AuthzError, CredentialHeaders, Decision, NoAuthentication, Operation,
-    Principal, ResourceKind, ResourceRef, Scope,
+    Principal, ResourceKind, ResourceRef, Scope, Selectors,
 };
-use agentex_domain::ports::{Probe, ProbeError};
+use agentex_domain::ports::{Probe, ProbeError, Scheduler, WorkflowGateway};
 use agentex_http::{HttpOptions, router};
-use agentex_inprocess::{InProcessOptions, InProcessStream};
+use agentex_inprocess::{InProcessOptions, InProcessScheduler, InProcessStream, SchedulerOptions};
 use agentex_sqlite::{SqliteOptions, SqliteStore};
 use agentex_testkit::TestClock;
 use agentex_testkit::http_client::HttpClient;
@@ -56,7 +56,16 @@ pub(crate) struct Setup {
     /// What secrets are sealed with; without it they are stored in clear.
     pub(crate) secrets_key: Option<SecretsKey>,
     pub(crate) acp: AcpOptions,
+    /// The hosts that snapshots can be carried to and from.
+    pub(crate) transfer: crate::retention::Hosts,
     pub(crate) probes: Vec<Arc<dyn Probe>>,
+    /// The way out to chat applications.
+    pub(crate) chat: ChatPorts,
+    /// Who finds out who is calling, in place of whoever goes with the authorization.
+    pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
+    /// Who keeps schedules; the store where nobody is named.
+    pub(crate) scheduler: Option<Arc<dyn Scheduler>>,
+    pub(crate) workflows: Option<Arc<dyn WorkflowGateway>>,
 }
 
 /// Who decides.
@@ -104,6 +113,7 @@ impl World {
                     (Some(Arc::new(graph)), Arc::new(Bearer))
                 }
             };
+        let authenticator = setup.authenticator.unwrap_or(authenticator);
         let calls = Calls::default();
         let authorizer = authorizer.map(|inner| Arc::new(Recording::of(inner, &calls)) as Arc<dyn Authorizer>);
         let mut settings = setup.settings;
@@ -113,11 +123,20 @@ impl World {
             settings.authorization.task_agent_link = LinkRule::Enforce;
         }
         let agents = Arc::new(AcpClient::new(setup.acp).unwrap());
+        let scheduler = setup.scheduler.unwrap_or_else(|| {
+            let timers = store.stores().timers;
+            Arc::new(InProcessScheduler::new(timers, Arc::new(clock.clone()), SchedulerOptions::default()))
+        });
         let ports = Ports {
             stores: store.stores(),
             streams: Arc::<InProcessStream>::clone(&streams),
             agent_client: Arc::<AcpClient>::clone(&agents),
+            agent_health: Arc::<AcpClient>::clone(&agents),
             forwarder: agents,
+            scheduler: Some(scheduler),
+            workflows: setup.workflows,
+            transfer: Arc::new(setup.transfer.client()),
+            chat: setup.chat,
             authorizer: authorizer.clone(),
             authenticator,
             keyring: Keyring::new(setup.secrets_key.as_ref(), "pepper"),
@@ -313,7 +332,7 @@ pub(crate) struct Rules(Arc<Mutex<RuleBook>>);
 #[derive(Default)]
 pub(crate) struct RuleBook {
     denied: HashSet<(Operation, String)>,
-    scope: Option<BTreeSet<String>>,
+    scope: Option<Selectors>,
     only_for: Option<&'static str>,
     outage: Option<fn() -> AuthzError>,
     broken: bool,
@@ -343,7 +362,7 @@ impl Rules {
 
     /// Lists only these.
     pub(crate) fn show_only(&self, selectors: &[&str]) {
-        self.book().scope = Some(selectors.iter().map(|selector| (*selector).to_owned()).collect());
+        self.book().scope = Some(selectors.iter().collect());
     }
 
     /// Denies everything to everybody else.
@@ -392,7 +411,7 @@ impl Authorizer for Rules {
         if let Some(outage) = book.outage {
             return Err(outage());
         }
-        let scope = if book.is_closed_to(by) { Some(BTreeSet::new()) } else { book.scope.clone() };
+        let scope = if book.is_closed_to(by) { Some(Selectors::default()) } else { book.scope.clone() };
         Ok(scope.map_or(Scope::All, Scope::Only))
     }
 

@@ -38,12 +38,21 @@ impl Ring {
         };
         self.newest = cursor;
         self.entries.push_back(Arc::new(Entry { cursor, data }));
+        self.trim(max);
+        cursor
+    }
+
+    /// Forgets every entry.
+    pub(super) fn clear(&mut self) {
+        self.trim(0);
+    }
+
+    fn trim(&mut self, max: usize) {
         while self.entries.len() > max {
             let Some(oldest) = self.entries.pop_front() else { break };
             self.trimmed = oldest.cursor;
             self.first_number += 1;
         }
-        cursor
     }
 
     pub(super) fn begin(&self, start: StartAt) -> Beginning {

@@ -93,6 +93,10 @@ impl Topic {
         self.read_state().ring.read(after, count)
     }
 
+    pub(super) fn clear(&self) {
+        self.write().ring.clear();
+    }
+
     pub(super) fn has_subscribers(&self) -> bool {
         self.bell.receiver_count() > 0
     }

@@ -1,5 +1,6 @@
-//! The in-memory event stream, against its contract and in what only it does.
+//! The in-memory event stream and the embedded scheduler, against their contracts and in what only they do.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test, in helpers too")]
 
 mod contract;
 mod lifetime;
+mod scheduler;

@@ -8,15 +8,6 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
 pub(crate) const BASELINE: &str = include_str!("../../../../migrations/postgres/0001_baseline.sql");
-/// The files after the baseline.
-const LATER: [&str; 6] = [
-    include_str!("../../../../migrations/postgres/0002_product.sql"),
-    include_str!("../../../../migrations/postgres/0003_product_indexes.sql"),
-    include_str!("../../../../migrations/postgres/0004_relationships.sql"),
-    include_str!("../../../../migrations/postgres/0005_lifecycle.sql"),
-    include_str!("../../../../migrations/postgres/0006_api_key_names.sql"),
-    include_str!("../../../../migrations/postgres/0007_task_list.sql"),
-];
 
 /// A migrated database of one test, with the store on it and a way round the store.
 pub(crate) struct Database {
@@ -26,9 +17,17 @@ pub(crate) struct Database {
     pub(crate) place: TestDatabase,
 }
 
+/// The text of every migration, in order: another one makes another template.
+fn migration_files() -> Vec<String> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../migrations/postgres");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect()
+}
+
 pub(crate) async fn migrated() -> Database {
     let mut hasher = DefaultHasher::new();
-    (BASELINE, LATER).hash(&mut hasher);
+    migration_files().hash(&mut hasher);
     let template = format!("agentex_{:016x}", hasher.finish());
     let place = fresh_database_from(&template, |url| async move {
         let store = connect(&url).await;

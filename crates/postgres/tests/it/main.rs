@@ -11,5 +11,6 @@ mod migrations;
 mod plans;
 mod races;
 mod relationships;
+mod retention;
 mod rollout;
 mod schema;

@@ -231,6 +231,61 @@ async fn many_visible_tasks_that_are_old_are_looked_up_one_by_one() {
     assert!(read <= i64::try_from(2 * TIMES).unwrap() * 20_000, "{read} entries: the whole table was read");
 }
 
+/// What is remembered of one list must not show in the next.
+#[tokio::test]
+async fn lists_of_many_visible_tasks_follow_what_happens_to_them() {
+    let database = many_tasks().await;
+    let visible = |last: u32| Scope::Only((1..=last).map(|n| format!("t{}", n * 5)).collect());
+    let changes = [
+        "SELECT 1",
+        "UPDATE tasks SET updated_at = to_timestamp(5) WHERE id = 't5000'",
+        "UPDATE tasks SET updated_at = to_timestamp(-100000) WHERE id IN ('t5', 't15', 't20')",
+        "UPDATE tasks SET status = 'DELETED' WHERE id IN ('t10', 't25')",
+        "UPDATE tasks SET status = 'RUNNING' WHERE id = 't10'",
+        "UPDATE tasks SET status = 'COMPLETED' WHERE id IN ('t30', 't35')",
+        "UPDATE tasks SET name = 'renamed' WHERE id = 't40'",
+        "INSERT INTO tasks (id, status, created_at, updated_at) VALUES ('t10045', 'RUNNING', to_timestamp(9), to_timestamp(9))
+         ON CONFLICT (id) DO UPDATE SET updated_at = EXCLUDED.updated_at",
+        "UPDATE tasks SET updated_at = updated_at + interval '7 s' WHERE length(id) = 5 AND right(id, 1) = '5'",
+        "UPDATE tasks SET updated_at = NULL WHERE id = 't50'",
+        "UPDATE tasks SET created_at = NULL, updated_at = to_timestamp(8) WHERE id = 't55'",
+    ];
+
+    for (round, change) in (0..).zip(changes) {
+        database.run(change).await;
+        let last = 2_000 + round % 4 * 30;
+        for (status, direction, page_number) in [
+            (None, Direction::Descending, 1),
+            (None, Direction::Ascending, 1),
+            (None, Direction::Descending, 50),
+            (Some(TaskStatus::Running), Direction::Descending, 2),
+            (Some(TaskStatus::Completed), Direction::Ascending, 1),
+        ] {
+            let filter = TaskFilter { scope: visible(last), status, ..all_tasks() };
+            let page = PageRequest { limit: 20, page_number };
+            let found = database.stores.tasks.list(&filter, TaskOrder::UpdatedAt, direction, page).await.unwrap();
+            let way = if direction == Direction::Descending { "DESC" } else { "ASC" };
+            let expected: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
+                "SELECT id FROM tasks
+                  WHERE id IN (SELECT 't' || n * 5 FROM generate_series(1, {last}) AS n) AND status <> 'DELETED'
+                    AND (status::text = $1 OR $1 IS NULL)
+                  ORDER BY updated_at {way}, created_at {way}, id {way}
+                  LIMIT 20 OFFSET {}",
+                (page_number - 1) * 20
+            )))
+            .bind(status.map(|status| status.as_str()))
+            .fetch_all(&database.sql)
+            .await
+            .unwrap();
+            let found: Vec<&str> = found.iter().map(|task| task.id.as_str()).collect();
+            assert_eq!(found, expected, "{change}: {status:?} {direction:?} {page_number}");
+        }
+    }
+
+    let read = read_through(&database, "ix_tasks_changed").await;
+    assert!(read < 50_000, "{read} entries");
+}
+
 #[tokio::test]
 async fn a_few_visible_tasks_are_found_by_their_keys() {
     let database = many_tasks().await;

@@ -3,9 +3,6 @@ use agentex_domain::{Deployment, DeploymentStatus};
 
 use super::Reader;
 
-const STATUSES: [(&str, DeploymentStatus); 3] =
-    [("Pending", DeploymentStatus::Pending), ("Ready", DeploymentStatus::Ready), ("Failed", DeploymentStatus::Failed)];
-
 #[derive(sqlx::FromRow)]
 pub(crate) struct DeploymentRow {
     id: String,
@@ -15,6 +12,8 @@ pub(crate) struct DeploymentRow {
     status: String,
     acp_url: Option<String>,
     is_production: bool,
+    sgp_deploy_id: Option<String>,
+    helm_release_name: Option<String>,
     created_at: i64,
     promoted_at: Option<i64>,
     expires_at: Option<i64>,
@@ -24,8 +23,8 @@ pub(crate) struct DeploymentRow {
 macro_rules! deployment_columns {
     () => {
         "deployments.id, deployments.agent_id, deployments.docker_image, deployments.registration_metadata, \
-         deployments.status, deployments.acp_url, deployments.is_production, deployments.created_at, \
-         deployments.promoted_at, deployments.expires_at"
+         deployments.status, deployments.acp_url, deployments.is_production, deployments.sgp_deploy_id, \
+         deployments.helm_release_name, deployments.created_at, deployments.promoted_at, deployments.expires_at"
     };
 }
 pub(crate) use deployment_columns;
@@ -42,6 +41,8 @@ impl TryFrom<DeploymentRow> for Deployment {
             status,
             acp_url,
             is_production,
+            sgp_deploy_id,
+            helm_release_name,
             created_at,
             promoted_at,
             expires_at,
@@ -51,9 +52,11 @@ impl TryFrom<DeploymentRow> for Deployment {
             agent_id: agent_id.into(),
             docker_image,
             registration_metadata: read.optional_object(registration_metadata)?,
-            status: read.word(&status, &STATUSES)?,
+            status: read.word(&status, &DeploymentStatus::ALL)?,
             acp_url,
             is_production,
+            sgp_deploy_id,
+            helm_release_name,
             created_at: read.time(created_at)?,
             promoted_at: read.optional_time(promoted_at)?,
             expires_at: read.optional_time(expires_at)?,

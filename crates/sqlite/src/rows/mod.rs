@@ -4,12 +4,15 @@ mod agent;
 mod api_key;
 mod checkpoint;
 mod deployment;
+mod deployment_history;
 mod event;
 mod intent;
 mod message;
+mod run_schedule;
 mod span;
 mod state;
 mod task;
+mod timer;
 mod tracker;
 
 use agentex_authz::ResourceKind;
@@ -21,12 +24,15 @@ pub(crate) use agent::{AgentRow, agent_columns};
 pub(crate) use api_key::{ApiKeyRow, api_key_columns};
 pub(crate) use checkpoint::{BlobRow, CheckpointRow, WriteRow, checkpoint_columns};
 pub(crate) use deployment::{DeploymentRow, deployment_columns};
+pub(crate) use deployment_history::{DeploymentHistoryRow, deployment_history_columns};
 pub(crate) use event::{EventRow, event_columns};
 pub(crate) use intent::{IntentRow, OwnershipRow, intent_columns, ownership_columns};
 pub(crate) use message::{MessageRow, message_columns};
+pub(crate) use run_schedule::{RunScheduleRow, run_schedule_columns};
 pub(crate) use span::{SpanRow, span_columns};
 pub(crate) use state::{StateRow, state_columns};
 pub(crate) use task::{TaskRow, task_columns};
+pub(crate) use timer::{FireRow, TimerRow, action_columns, fire_columns, timer_columns};
 pub(crate) use tracker::{TrackerRow, tracker_columns};
 
 const RESOURCE_KINDS: [(&str, ResourceKind); 4] = [

@@ -7,6 +7,7 @@ mod foreign_rows;
 mod json;
 mod migrations;
 mod relationships;
+mod retention;
 mod rollout;
 
 use std::path::{Path, PathBuf};

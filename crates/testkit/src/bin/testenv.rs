@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use agentex_testkit::services::{postgres, redis, spicedb};
+use agentex_testkit::services::{postgres, redis, spicedb, temporal};
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -21,8 +21,9 @@ async fn main() -> anyhow::Result<ExitCode> {
     // Before anything is started, so that a signal always finds somebody who cleans up.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let services = async { tokio::try_join!(postgres::server(), redis::server(), spicedb::server()) };
-    let (postgres, redis, spicedb) = tokio::select! {
+    let services =
+        async { tokio::try_join!(postgres::server(), redis::server(), spicedb::server(), temporal::server()) };
+    let (postgres, redis, spicedb, temporal) = tokio::select! {
         services = services => services?,
         _ = terminate.recv() => return Ok(ExitCode::FAILURE),
         _ = interrupt.recv() => return Ok(ExitCode::FAILURE),
@@ -33,6 +34,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         .env(postgres::URL_VARIABLE, postgres.url())
         .env(redis::URL_VARIABLE, redis.url())
         .env(spicedb::ENDPOINT_VARIABLE, spicedb.endpoint())
+        .env(temporal::ADDRESS_VARIABLE, temporal.address())
         .spawn()
         .with_context(|| format!("cannot run {program}"))?;
     loop {

@@ -201,3 +201,29 @@ pub async fn names_are_data_in_queries(stores: &Stores) {
     insert(stores, &[agent(&longest)]).await;
     assert_eq!(stores.agents.find_by_name(&longest).await.unwrap().unwrap().name, longest);
 }
+
+pub async fn health_changes_only_what_is_ready_or_unhealthy(stores: &Stores) {
+    for (status, healthy, after) in [
+        (AgentStatus::Ready, false, AgentStatus::Unhealthy),
+        (AgentStatus::Unhealthy, true, AgentStatus::Ready),
+        (AgentStatus::Ready, true, AgentStatus::Ready),
+        (AgentStatus::Unhealthy, false, AgentStatus::Unhealthy),
+        (AgentStatus::Deleted, false, AgentStatus::Deleted),
+        (AgentStatus::Deleted, true, AgentStatus::Deleted),
+        (AgentStatus::Failed, true, AgentStatus::Failed),
+        (AgentStatus::BuildOnly, false, AgentStatus::BuildOnly),
+    ] {
+        let stored = Agent { status, ..agent(&format!("{}-{healthy}", status.as_str().to_lowercase())) };
+        stores.agents.insert(&stored, None).await.unwrap();
+
+        let changed = stores.agents.set_health(&stored.id, healthy, "why", at(99)).await.unwrap();
+
+        assert_eq!(changed, status != after, "{status:?} {healthy}");
+        let expected = if changed {
+            Agent { status: after, status_reason: Some("why".to_owned()), updated_at: at(99), ..stored.clone() }
+        } else {
+            stored.clone()
+        };
+        assert_eq!(stores.agents.find(&stored.id).await.unwrap().unwrap(), expected);
+    }
+}

@@ -122,7 +122,7 @@ pub async fn a_long_list_is_complete(authorizer: &Arc<dyn Authorizer>) {
 
     let scope = authorizer.list_resources(&owner, ResourceKind::Task, Operation::Update).await.unwrap();
 
-    assert_eq!(scope, Scope::Only(ids));
+    assert_eq!(scope, Scope::Only(ids.into()));
 }
 
 /// Whoever looks for the reason of a decision must not be told about another one.

@@ -34,6 +34,23 @@ pub async fn an_appended_event_holds_what_was_said(stores: &Stores) {
     assert_eq!(ids.len(), 3);
 }
 
+pub async fn an_event_under_an_id_of_the_callers_is_stored_once(stores: &Stores) {
+    let (agent, task_id) = agent_and_task(stores, "listener").await;
+    let id = EventId::generate();
+
+    let appends = (0..8).map(|number| {
+        let (stores, id, task_id, agent_id) = (stores.clone(), id.clone(), task_id.clone(), agent.id.clone());
+        let content = Some(text(&number.to_string()));
+        tokio::spawn(async move { stores.events.append_as(&id, &task_id, &agent_id, content, at(0)).await.unwrap() })
+    });
+    let events: Vec<Event> = futures::future::join_all(appends).await.into_iter().map(Result::unwrap).collect();
+
+    assert!(events.iter().all(|event| *event == events[0]), "{events:?}");
+    assert_eq!(stores.events.list(&task_id, &agent.id, None, None).await.unwrap(), events[..1]);
+    let dangling = stores.events.append_as(&EventId::generate(), &TaskId::from("no"), &agent.id, None, at(0)).await;
+    assert!(matches!(dangling, Err(StoreError::Dangling { .. })), "{dangling:?}");
+}
+
 pub async fn sequence_ids_rise_over_all_tasks(stores: &Stores) {
     let (one_agent, one) = agent_and_task(stores, "one").await;
     let (other_agent, other) = agent_and_task(stores, "other").await;

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use agentex_authz::{Principal, ResourceRef};
-use agentex_domain::ports::{Backlog, Opened, Stores};
+use agentex_domain::ports::{Backlog, Opened, Settlement, StoreError, Stores};
 use agentex_domain::{Intent, IntentId, IntentStep};
 use serde_json::json;
 
@@ -240,4 +240,35 @@ pub async fn the_backlog_counts_what_is_open_and_what_fails(stores: &Stores) {
 
     stores.intents.close(&older.id, IntentStep::Registering, at(99)).await.unwrap();
     assert_eq!(stores.intents.backlog().await.unwrap(), Backlog { open: 1, failing: 1, oldest: Some(at(9)) });
+}
+
+pub async fn an_intent_without_a_row_is_settled_once_and_records_its_owner(stores: &Stores) {
+    let intent = opened(stores, ResourceRef::schedule("a--f"), Some(ResourceRef::agent("a"))).await;
+    let settlement = Settlement { intent: intent.id.clone(), then: IntentStep::Granting, due_at: at(50) };
+
+    stores.intents.settle(&settlement).await.unwrap();
+
+    let moved = intent_of(stores, &intent.resource).await.unwrap();
+    assert_eq!((moved.step, moved.due_at), (IntentStep::Granting, at(50)));
+    let recorded = stores.owners.find(&intent.resource).await.unwrap().unwrap();
+    assert_eq!((recorded.owner, recorded.parent), (intent.owner, intent.parent));
+    let again = stores.intents.settle(&settlement).await;
+    assert!(matches!(again, Err(StoreError::IntentLost)), "{again:?}");
+    assert!(!stores.intents.retire(&settlement.intent, at(60)).await.unwrap());
+}
+
+pub async fn a_retired_intent_takes_the_owner_along(stores: &Stores) {
+    let resource = ResourceRef::schedule("a--f");
+    let made = opened(stores, resource.clone(), Some(ResourceRef::agent("a"))).await;
+    let settlement = Settlement { intent: made.id.clone(), then: IntentStep::Granting, due_at: at(50) };
+    stores.intents.settle(&settlement).await.unwrap();
+    assert!(stores.intents.close(&made.id, IntentStep::Granting, at(51)).await.unwrap());
+    let removing = opened(stores, resource.clone(), None).await;
+
+    assert!(stores.intents.retire(&removing.id, at(60)).await.unwrap());
+
+    let left = intent_of(stores, &resource).await.unwrap();
+    assert_eq!((left.step, left.due_at), (IntentStep::Deregistering, at(60)));
+    assert_eq!(stores.owners.find(&resource).await.unwrap(), None);
+    assert!(!stores.intents.retire(&removing.id, at(61)).await.unwrap());
 }

@@ -3,6 +3,7 @@
 //! Each case is a plain function over the ports, named for the behaviour it demands. An adapter's tests call
 //! [`store_contract!`](crate::store_contract) once; it makes one test per case, each with a store of its own.
 
+pub mod agent_checks;
 pub mod agent_lists;
 pub mod agent_registrations;
 pub mod agents;
@@ -11,8 +12,11 @@ pub mod authorizers;
 pub mod checkpoints;
 pub mod containment;
 pub mod departures;
+pub mod deployment_history;
 pub mod deployments;
 pub mod events;
+pub mod gateways;
+pub mod idempotency;
 pub mod intents;
 pub mod message_filters;
 pub mod message_pages;
@@ -22,15 +26,20 @@ pub mod owners;
 pub mod probe;
 pub mod registration_tokens;
 pub mod relationships;
+pub mod retention;
 pub mod rollout;
+pub mod run_schedules;
+pub mod scheduler;
 pub mod settlements;
 pub mod spans;
+pub mod statements;
 pub mod states;
 pub mod streams;
 pub mod task_changes;
 pub mod task_deletions;
 pub mod task_lists;
 pub mod tasks;
+pub mod timers;
 pub mod trackers;
 pub mod transitions;
 
@@ -60,6 +69,7 @@ macro_rules! store_contract {
                 deleting_keeps_the_row_and_drops_the_agents_keys_only
                 deleting_twice_or_an_absent_agent_is_none
                 names_are_data_in_queries
+                health_changes_only_what_is_ready_or_unhealthy
             }
             agent_registrations {
                 a_changed_registration_rewrites_the_row_and_moves_its_times
@@ -94,6 +104,39 @@ macro_rules! store_contract {
                 a_deployment_of_another_agent_is_refused_and_unchanged
                 concurrent_registrations_of_one_new_deployment_all_succeed
                 of_two_agents_racing_for_a_deployment_id_one_gets_it
+                an_inserted_deployment_reads_back_equal_under_its_own_agent_only
+                a_taken_deployment_id_is_refused
+                an_absent_or_deleted_agent_takes_no_deployment
+                a_pending_deployment_becomes_ready_when_its_pod_registers
+                a_removed_deployment_does_not_come_back_by_registering
+                a_promotion_points_the_agent_at_the_deployment
+                a_promotion_takes_production_from_the_other
+                a_build_becomes_ready_by_its_first_promotion_and_other_statuses_stay
+                promoting_production_again_moves_its_time
+                a_deployment_without_a_pod_is_not_promoted
+                an_absent_foreign_or_removed_deployment_is_not_promoted
+                a_deleted_agents_deployment_is_not_promoted
+                of_parallel_promotions_each_happens_and_one_deployment_is_production
+                a_promotion_racing_with_a_removal_leaves_one_of_them_undone
+                a_promotion_racing_with_a_registration_leaves_the_result_of_one_of_them
+                a_production_pod_that_moves_takes_the_agents_url_along
+                a_removed_deployment_is_found_but_not_listed_and_removed_once
+                production_is_not_removed_until_another_is
+                a_list_of_deployments_follows_the_order_asked_for_in_both_directions
+                pages_of_equal_deployments_show_each_exactly_once
+            }
+            deployment_history {
+                a_first_registration_leaves_the_entry_its_metadata_makes
+                a_registration_without_commit_or_with_an_unreadable_time_is_stored_without_an_entry
+                a_build_leaves_no_entry_until_its_pod_registers
+                a_commit_is_added_when_the_newest_is_another
+                commits_of_one_moment_are_kept_in_their_order
+                merged_metadata_decides_about_the_entry
+                concurrent_registrations_of_one_commit_leave_one_entry
+                reviving_an_agent_adds_to_its_history
+                entries_of_a_deleted_agent_are_not_found
+                a_list_of_history_follows_the_order_asked_for_in_both_directions
+                pages_of_equal_entries_show_each_exactly_once
             }
             api_keys {
                 the_first_candidate_is_stored_and_later_ones_get_it
@@ -129,6 +172,27 @@ macro_rules! store_contract {
                 a_deleted_agents_tokens_go_with_it_for_good
                 a_token_of_a_deleted_agent_is_good_for_nothing
             }
+            idempotency {
+                a_key_is_held_by_one_and_answers_the_others
+                an_answer_without_its_body_is_told_from_an_empty_one
+                a_key_used_for_one_request_refuses_others_until_it_expires
+                a_lease_that_ends_gives_the_key_to_the_next
+                a_released_key_is_unused
+                of_concurrent_claims_one_is_granted
+                expired_keys_are_dropped_in_portions
+            }
+            gateways {
+                an_accepted_event_is_claimed_as_it_was_said
+                an_event_is_accepted_once_while_one_of_its_names_is_known
+                of_concurrent_deliveries_of_one_event_one_is_accepted
+                a_finished_event_is_gone_and_its_name_stays_known
+                a_lease_that_ends_gives_the_event_to_the_next_with_its_progress
+                a_released_event_is_claimed_again_when_it_is_time
+                a_conversation_is_carried_out_in_its_order
+                only_events_of_the_providers_asked_for_are_claimed
+                concurrent_claimers_get_different_events
+                expired_names_are_dropped_in_portions
+            }
             intents {
                 an_opened_intent_reads_back_equal
                 a_resource_has_one_intent_and_the_next_is_shown_it
@@ -143,6 +207,8 @@ macro_rules! store_contract {
                 of_many_who_claim_one_intent_one_gets_it
                 intents_are_listed_oldest_first
                 the_backlog_counts_what_is_open_and_what_fails
+                an_intent_without_a_row_is_settled_once_and_records_its_owner
+                a_retired_intent_takes_the_owner_along
             }
             settlements {
                 a_stored_agent_has_an_owner_and_its_intent_goes_on
@@ -204,6 +270,7 @@ macro_rules! store_contract {
                 params_are_replaced_as_a_whole
                 one_change_can_set_metadata_and_merge_params
                 a_change_of_nothing_keeps_every_field
+                a_flag_in_the_metadata_touches_nothing_else
                 a_finished_task_can_still_be_changed_and_stays_finished
                 a_deleted_or_absent_task_cannot_be_changed
                 parallel_merges_keep_each_others_keys
@@ -288,6 +355,7 @@ macro_rules! store_contract {
             }
             events {
                 an_appended_event_holds_what_was_said
+                an_event_under_an_id_of_the_callers_is_stored_once
                 sequence_ids_rise_over_all_tasks
                 concurrent_events_get_sequence_ids_of_their_own
                 an_event_of_an_absent_task_or_agent_is_dangling
@@ -333,6 +401,10 @@ macro_rules! store_contract {
                 a_list_follows_the_order_asked_for_in_both_directions
                 pages_of_spans_that_began_at_once_show_each_exactly_once
             }
+            statements {
+                a_span_is_stored_by_one_statement
+                fifty_messages_are_stored_by_one_statement
+            }
             checkpoints {
                 a_checkpoint_reads_back_equal_with_its_blobs
                 without_an_id_the_greatest_is_found_byte_by_byte
@@ -346,6 +418,72 @@ macro_rules! store_contract {
                 a_deleted_thread_is_gone_and_others_are_intact
                 a_deleted_task_takes_no_checkpoints_and_no_writes
                 concurrent_writers_of_the_same_keys_all_succeed
+            }
+            run_schedules {
+                an_inserted_schedule_reads_back_equal
+                a_name_is_taken_within_its_agent_until_the_schedule_is_deleted
+                of_concurrent_inserts_of_one_schedule_name_one_wins
+                a_schedule_of_an_absent_or_deleted_agent_is_dangling
+                schedules_are_listed_newest_first_without_the_deleted
+                an_update_replaces_what_may_change_and_counts_the_version
+                a_rename_onto_a_taken_name_changes_nothing
+                of_concurrent_updates_of_one_version_one_happens
+                pausing_counts_the_version_and_touches_nothing_else
+                a_deleted_schedule_cannot_be_changed_or_deleted_again
+                a_schedule_is_stored_under_its_intent_or_not_at_all
+                a_deleted_schedule_departs_with_its_owner_and_parent
+                schedules_without_an_owner_are_told_by_selector
+            }
+            timers {
+                an_inserted_timer_reads_back_equal
+                timers_are_listed_by_prefix_and_selection
+                a_timer_is_replaced_at_its_version_only
+                a_timer_is_deleted_once_and_its_fires_go_on
+                a_due_timer_fires_once_and_goes_on
+                paused_and_ended_timers_do_not_fire
+                the_timers_that_wait_longest_fire_first
+                an_occurrence_is_passed_over_while_the_one_before_runs
+                late_occurrences_fire_as_the_policy_says_and_the_rest_is_counted
+                a_skipped_occurrence_does_not_fire
+                an_occurrence_that_is_known_does_not_fire_again
+                a_fire_somebody_asks_for_waits_to_be_claimed_and_is_stored_once
+                a_fire_whose_lease_has_ended_goes_to_another_holder
+                a_lease_can_be_made_longer
+                a_retry_comes_at_its_time_as_one_more_attempt
+                a_fire_given_back_does_not_count_as_an_attempt
+                many_fires_end_at_once_and_some_with_an_error
+                the_next_thing_to_do_is_known
+                what_ended_long_ago_is_forgotten
+                thirty_two_claimers_get_each_occurrence_once
+                of_many_who_claim_a_fire_one_gets_it
+                a_change_that_meets_an_occurrence_is_refused_or_comes_after_it
+            }
+            agent_checks {
+                ready_and_unhealthy_agents_are_taken_and_no_others
+                an_agent_is_taken_again_when_its_time_is_over
+                agents_that_wait_longest_are_taken_first
+                what_was_never_taken_is_not_recorded
+                of_many_who_take_agents_each_gets_others
+            }
+            retention {
+                an_export_holds_messages_and_states_by_time_then_by_id
+                an_export_of_many_pages_shows_each_item_exactly_once
+                an_export_shows_one_moment
+                an_absent_or_deleted_task_has_no_export
+                activity_is_the_row_or_the_newest_message
+                events_ahead_of_a_cursor_are_unprocessed
+                a_clean_takes_everything_of_its_task_and_nothing_of_others
+                a_clean_of_the_contents_leaves_spans_checkpoints_and_parameters
+                a_second_clean_changes_nothing
+                a_refused_clean_changes_nothing
+                a_running_task_is_cleaned_when_it_is_abandoned_only
+                a_deleted_task_is_cleaned_only_by_who_says_so
+                whatever_is_added_to_a_cleaned_task_takes_the_mark_off
+                contents_come_back_as_they_were
+                many_contents_come_back_too
+                a_taken_id_keeps_all_contents_out
+                an_empty_snapshot_leaves_the_mark_and_an_absent_task_is_told
+                candidates_are_idle_tasks_of_named_agents_each_once_by_id
             }
             probe {
                 a_running_store_answers_its_probe
@@ -381,9 +519,11 @@ mod tests {
             ("agent_registrations", include_str!("agent_registrations.rs")),
             ("agent_lists", include_str!("agent_lists.rs")),
             ("deployments", include_str!("deployments.rs")),
+            ("deployment_history", include_str!("deployment_history.rs")),
             ("api_keys", include_str!("api_keys.rs")),
             ("named_keys", include_str!("named_keys.rs")),
             ("registration_tokens", include_str!("registration_tokens.rs")),
+            ("gateways", include_str!("gateways.rs")),
             ("intents", include_str!("intents.rs")),
             ("settlements", include_str!("settlements.rs")),
             ("departures", include_str!("departures.rs")),
@@ -401,6 +541,10 @@ mod tests {
             ("trackers", include_str!("trackers.rs")),
             ("spans", include_str!("spans.rs")),
             ("checkpoints", include_str!("checkpoints.rs")),
+            ("run_schedules", include_str!("run_schedules.rs")),
+            ("timers", include_str!("timers.rs")),
+            ("agent_checks", include_str!("agent_checks.rs")),
+            ("retention", include_str!("retention.rs")),
             ("probe", include_str!("probe.rs")),
         ];
         for (suite, source) in suites {

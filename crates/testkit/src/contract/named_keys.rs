@@ -2,9 +2,7 @@
 
 #![expect(missing_docs, reason = "the names of the cases are the sentences")]
 
-use std::collections::BTreeSet;
-
-use agentex_authz::Scope;
+use agentex_authz::{Scope, Selectors};
 use agentex_domain::ports::{ApiKeyFilter, StoreError, Stores};
 use agentex_domain::{AgentId, ApiKey, ApiKeyId, ApiKeyKind, PageRequest};
 
@@ -198,7 +196,7 @@ pub async fn a_scope_limits_the_list_of_keys_and_its_pages(stores: &Stores) {
 
     assert_eq!(listed(stores, &asked, page(2, 1)).await, [ids[1].clone(), ids[2].clone()]);
     assert_eq!(listed(stores, &asked, page(2, 2)).await, [ids[4].clone()]);
-    let nothing = ApiKeyFilter { scope: Scope::Only(BTreeSet::new()), ..filter(&owner.id) };
+    let nothing = ApiKeyFilter { scope: Scope::Only(Selectors::default()), ..filter(&owner.id) };
     assert_eq!(listed(stores, &nothing, page(50, 1)).await, []);
 }
 

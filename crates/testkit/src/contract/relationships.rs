@@ -38,6 +38,8 @@ macro_rules! relationship_contract {
             clearing_an_object_leaves_those_that_point_at_it
             a_failed_precondition_changes_nothing
             a_relation_may_be_held_by_the_subject_itself
+            writes_that_come_together_happen_one_after_the_other
+            many_who_write_at_once_each_get_their_own_answer
             of_concurrent_first_owners_one_wins
             following_the_changes_leads_to_what_is_there
             nobody_who_follows_concurrent_writers_misses_a_write
@@ -263,6 +265,68 @@ pub async fn a_relation_may_be_held_by_the_subject_itself(store: &Store) {
     }
 }
 
+pub async fn writes_that_come_together_happen_one_after_the_other(store: &Store) {
+    let start = store.revision().await.unwrap();
+    let owned_by = |owner: &str| {
+        let text = format!("task:t#owner@user:{owner}");
+        Write {
+            preconditions: vec![free_or_held_by(&text)],
+            ..touching(&[&text, &format!("task:{owner}#owner@user:x")])
+        }
+    };
+    let removing = Write { remove: vec![edge("task:t#owner@user:one")], ..Write::default() };
+    let clearing = Write { clear: vec![object("task:one")], ..touching(&["task:one#viewer@user:y"]) };
+    let writes = [owned_by("one"), owned_by("one"), owned_by("two"), removing, owned_by("three"), clearing];
+
+    let answers = store.write_all(&writes).await.unwrap();
+
+    let (first, second) = (start.next(), start.next().next());
+    let (third, fourth) = (second.next(), second.next().next());
+    assert_eq!(
+        answers,
+        [
+            Written::Changed(first),
+            Written::Unchanged(first),
+            Written::PreconditionFailed,
+            Written::Changed(second),
+            Written::Changed(third),
+            Written::Changed(fourth),
+        ]
+    );
+    assert_eq!(
+        everything(store).await,
+        edges(&["task:t#owner@user:three", "task:three#owner@user:x", "task:one#viewer@user:y"])
+    );
+    let Changes::Since { changes, revision } = store.changes_since(start).await.unwrap() else { panic!("forgotten") };
+    let mut followed = BTreeSet::new();
+    changes.into_iter().for_each(|change| apply(&mut followed, change));
+    assert_eq!((followed, revision), (everything(store).await, fourth));
+    assert_eq!(store.write_all(&[]).await.unwrap(), []);
+}
+
+/// They share their visits to the store, but not what becomes of them.
+pub async fn many_who_write_at_once_each_get_their_own_answer(store: &Store) {
+    let authorizer = open(store, StoreUse::Shared).await;
+    let other = open(store, StoreUse::Shared).await;
+    let task = |number: usize| ResourceRef::task(format!("t{}", number / 2));
+    let owner = |number: usize| if number.is_multiple_of(2) { alice() } else { bob() };
+    let (authorizer, other) = (&authorizer, &other);
+
+    let registered = join_all((0..200).map(|number| async move {
+        let through = if number % 3 == 0 { other } else { authorizer };
+        let registered = through.register(&owner(number), &task(number), None).await;
+        let holds = may_read(through, &owner(number), &task(number)).await;
+        assert_eq!(registered.is_ok(), holds, "{number}: {registered:?}");
+        registered
+    }))
+    .await;
+
+    for (number, pair) in registered.chunks(2).enumerate() {
+        let refused = pair.iter().filter(|one| matches!(one, Err(AuthzError::Refused))).count();
+        assert_eq!((refused, pair.iter().filter(|one| one.is_ok()).count()), (1, 1), "t{number}: {pair:?}");
+    }
+}
+
 pub async fn of_concurrent_first_owners_one_wins(store: &Store) {
     let attempts = (0..16).map(|index| {
         let store = Arc::clone(store);
@@ -384,10 +448,17 @@ struct HoldingBack {
     release: Notify,
 }
 
+impl HoldingBack {
+    fn over(inner: &Store) -> Arc<Self> {
+        let first = AtomicBool::new(true);
+        Arc::new(Self { inner: Arc::clone(inner), first, held: Notify::new(), release: Notify::new() })
+    }
+}
+
 #[async_trait::async_trait]
 impl RelationshipStore for HoldingBack {
-    async fn load(&self) -> Result<Snapshot, RelationshipStoreError> {
-        self.inner.load().await
+    async fn load_each(&self, each: &mut (dyn FnMut(Relationship) + Send)) -> Result<Revision, RelationshipStoreError> {
+        self.inner.load_each(each).await
     }
 
     async fn revision(&self) -> Result<Revision, RelationshipStoreError> {
@@ -398,8 +469,8 @@ impl RelationshipStore for HoldingBack {
         self.inner.changes_since(seen).await
     }
 
-    async fn write(&self, write: &Write) -> Result<Written, RelationshipStoreError> {
-        let written = self.inner.write(write).await;
+    async fn write_all(&self, writes: &[Write]) -> Result<Vec<Written>, RelationshipStoreError> {
+        let written = self.inner.write_all(writes).await;
         if self.first.swap(false, Ordering::SeqCst) {
             self.held.notify_one();
             self.release.notified().await;
@@ -412,12 +483,7 @@ impl RelationshipStore for HoldingBack {
 pub async fn a_write_that_changed_nothing_does_not_hide_one_that_did(store: &Store) {
     let task = ResourceRef::task("t");
     open(store, StoreUse::Exclusive).await.register(&alice(), &task, None).await.unwrap();
-    let holding = Arc::new(HoldingBack {
-        inner: Arc::clone(store),
-        first: AtomicBool::new(true),
-        held: Notify::new(),
-        release: Notify::new(),
-    });
+    let holding = HoldingBack::over(store);
     let authorizer = Arc::new(GraphAuthorizer::open(holding.clone(), StoreUse::Exclusive).await.unwrap());
 
     let granting = tokio::spawn({
@@ -455,8 +521,8 @@ impl LosingAnswers {
 
 #[async_trait::async_trait]
 impl RelationshipStore for LosingAnswers {
-    async fn load(&self) -> Result<Snapshot, RelationshipStoreError> {
-        self.pass(self.inner.load().await?, false)
+    async fn load_each(&self, each: &mut (dyn FnMut(Relationship) + Send)) -> Result<Revision, RelationshipStoreError> {
+        self.pass(self.inner.load_each(each).await?, false)
     }
 
     async fn revision(&self) -> Result<Revision, RelationshipStoreError> {
@@ -467,8 +533,8 @@ impl RelationshipStore for LosingAnswers {
         self.pass(self.inner.changes_since(seen).await?, false)
     }
 
-    async fn write(&self, write: &Write) -> Result<Written, RelationshipStoreError> {
-        self.pass(self.inner.write(write).await?, true)
+    async fn write_all(&self, writes: &[Write]) -> Result<Vec<Written>, RelationshipStoreError> {
+        self.pass(self.inner.write_all(writes).await?, true)
     }
 }
 
@@ -513,12 +579,15 @@ pub async fn a_store_that_cannot_be_asked_is_an_error_and_never_a_decision(store
 
 /// A client that disconnects drops the request's future wherever it is.
 pub async fn a_caller_that_stops_waiting_does_not_stop_the_write(store: &Store) {
-    let authorizer = open(store, StoreUse::Exclusive).await;
+    let holding = HoldingBack::over(store);
+    let authorizer = GraphAuthorizer::open(holding.clone(), StoreUse::Exclusive).await.unwrap();
     let task = ResourceRef::task("t");
 
     let polled_once = authorizer.register(&alice(), &task, None).now_or_never();
 
     assert!(polled_once.is_none(), "the write waits for the store");
+    holding.held.notified().await;
+    holding.release.notify_one();
     while !may_read(&authorizer, &alice(), &task).await {
         tokio::task::yield_now().await;
     }

@@ -48,6 +48,7 @@ macro_rules! stream_contract {
             a_place_the_backend_does_not_know_begins_with_a_gap,
             reading_in_pages_returns_every_entry_once,
             reading_a_task_without_entries_is_empty,
+            a_cleared_task_has_no_entries_and_takes_new_ones,
             a_cursor_survives_its_text_form,
             a_subscriber_that_does_not_read_delays_nobody,
             dropping_one_subscriber_leaves_the_other,
@@ -273,6 +274,24 @@ pub async fn reading_a_task_without_entries_is_empty(stream: &Arc<dyn EventStrea
     let read = within(stream.read(&task, Cursor::start(), 10)).await;
 
     assert_eq!(read.unwrap(), []);
+}
+
+/// As if everything had been trimmed: who comes back learns of the gap, and what is written next arrives.
+pub async fn a_cleared_task_has_no_entries_and_takes_new_ones(stream: &Arc<dyn EventStream>) {
+    let (task, bystander) = (TaskId::generate(), TaskId::generate());
+    let written = publish_numbers(stream, &task, 0..3).await;
+    publish(stream, &bystander, "kept").await;
+
+    stream.clear(&task).await.unwrap();
+    stream.clear(&TaskId::generate()).await.unwrap();
+
+    assert_eq!(stream.read(&task, Cursor::start(), 10).await.unwrap(), []);
+    assert_eq!(stream.read(&bystander, Cursor::start(), 10).await.unwrap().len(), 1);
+    let mut resumed = subscribe(stream, &task, StartAt::After(written[0])).await;
+    let next_place = publish(stream, &task, "3").await;
+    assert!(next_place > written[2]);
+    assert_eq!(next(&mut resumed).await, Delivery::Gap);
+    assert_eq!(next_text(&mut resumed).await, "3");
 }
 
 /// Cursors travel to clients and back as text.

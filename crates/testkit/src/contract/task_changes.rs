@@ -89,6 +89,23 @@ pub async fn a_change_of_nothing_keeps_every_field(stores: &Stores) {
     assert_eq!(find(stores, &task.id).await, task);
 }
 
+pub async fn a_flag_in_the_metadata_touches_nothing_else(stores: &Stores) {
+    let worker = stored_agent(stores, "worker").await;
+    for metadata in [None, Some(json!({"m": {"n": 9_007_199_254_740_993_i64}, "a \"b": 1}))] {
+        let task_metadata = metadata.clone().map(object);
+        let new = NewTask { task_metadata, ..new_task(&worker) };
+        let task = created(stores, new).await;
+
+        assert!(stores.tasks.set_metadata_flag(&task.id, "told", at(9)).await.unwrap());
+
+        let mut expected = metadata.unwrap_or_else(|| json!({}));
+        expected["told"] = json!(true);
+        let flagged = Task { task_metadata: Some(object(expected)), updated_at: at(9), ..task };
+        assert_eq!(find(stores, &flagged.id).await, flagged);
+    }
+    assert!(!stores.tasks.set_metadata_flag(&TaskId::from("no"), "told", at(9)).await.unwrap());
+}
+
 pub async fn a_finished_task_can_still_be_changed_and_stays_finished(stores: &Stores) {
     let worker = stored_agent(stores, "worker").await;
     let task = created(stores, new_task(&worker)).await;

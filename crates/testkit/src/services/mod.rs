@@ -9,6 +9,7 @@ mod locate;
 pub mod postgres;
 pub mod redis;
 pub mod spicedb;
+pub mod temporal;
 
 use std::fmt;
 

@@ -151,7 +151,8 @@ fn the_profile_decides_what_is_not_said_otherwise() {
         ("AGENTEX_ENFORCE_TASK_AGENT_LINK", "enforce"),
         ("AGENTEX_AUTHN_COLLAPSE_ERRORS", "false"),
     ]);
-    assert_eq!(mixed, AuthorizationSettings::strict());
+    // Whether a schedule may have no owner is the profile's alone.
+    assert_eq!(mixed, AuthorizationSettings { ownerless_schedules: true, ..AuthorizationSettings::strict() });
     let opened = applied(&[
         ("AGENTEX_REGISTRATION_AUTH", "open"),
         ("AGENTEX_TRUST_BODY_PRINCIPAL", "1"),
@@ -159,7 +160,10 @@ fn the_profile_decides_what_is_not_said_otherwise() {
         ("AGENTEX_ENFORCE_TASK_AGENT_LINK", "warn"),
         ("AGENTEX_AUTHN_COLLAPSE_ERRORS", "true"),
     ]);
-    assert_eq!(opened, AuthorizationSettings::compat());
+    assert_eq!(opened, AuthorizationSettings { ownerless_schedules: false, ..AuthorizationSettings::compat() });
+    let unguarded = AuthorizationSettings { spans_are_guarded: false, ..AuthorizationSettings::strict() };
+    assert_eq!(applied(&[("SPAN_AUTHZ", "off")]), unguarded);
+    assert_eq!(applied(&[("SPAN_AUTHZ", "enforce")]), AuthorizationSettings::strict());
     let days = applied(&[("AGENTEX_REGISTRATION_TOKEN_DAYS", "2")]).registration_token_lifetime;
     assert_eq!(days, Duration::from_secs(2 * 24 * 3600));
 }

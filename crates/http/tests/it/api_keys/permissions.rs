@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use agentex_authz::{Operation, ResourceKind, ResourceRef, Scope};
+use agentex_authz::{Operation, ResourceKind, ResourceRef, Scope, Selectors};
 use serde_json::{Value, json};
 
 use super::{FORBIDDEN, NO_KEY, by_id, key, key_of, owned, register, shown};
@@ -318,5 +318,5 @@ async fn deleting_takes_both_the_agent_and_the_key() {
     world.call_as("bob", "DELETE", &by_id(&made), None).await.ok();
     let authorizer = world.authorizer.as_ref().unwrap();
     let left = authorizer.list_resources(&principal("bob"), ResourceKind::ApiKey, Operation::Read).await.unwrap();
-    assert_eq!(left, Scope::Only(BTreeSet::new()));
+    assert_eq!(left, Scope::Only(Selectors::default()));
 }

@@ -16,8 +16,9 @@ Printed from the table in `crates/http/tests/it/endpoints/table.rs`, which the t
 
 - **Who** gets as far as the use case: `principal`, whoever authenticates, and agents with their key; `registration`, also pods
   that bring a registration token, and anybody where registering takes no credential; `ingress`, whoever proves itself by the
-  request: an external key, a signature, or credentials, and only with the last a permission is asked for. Health, metrics and the
-  API document are open.
+  request: an external key, a signature, or credentials, and only with the last a permission is asked for; `signature`, the chat
+  application that is configured, whose requests ask nothing: what is said is stored, and the turn that comes of it asks as the
+  bot what the call of an agent asks. Health, metrics and the API document are open.
 - **Asks**, in order. What is joined by `+` goes to the permission service in one round trip. `list` limits what is answered,
   `look` decides about a part of the answer.
 - **Found by**: what of the request leads to the resource asked about.
@@ -27,7 +28,7 @@ Printed from the table in `crates/http/tests/it/endpoints/table.rs`, which the t
   whether the resource is there or not. `n/a` where reading is all it takes.
 - Whenever the permission service does not answer: 503.
 - Whether a refusal takes as long for what is hidden as for what is absent is measured apart, on a machine that does nothing else:
-  `cargo test --release -p agentex-http --test it -- --ignored --nocapture hidden_latency`.
+  `just latency`.
 - With `own` scope agents are asked about here, not at the permission service; see [authorization.md](authorization.md).
 ";
 
@@ -99,7 +100,7 @@ fn page() -> String {
         let found = or(found.iter().map(String::as_str).collect());
         let (hidden, forbidden) = (or(hidden), or(forbidden));
         let Row { method, path, policy, .. } = &row;
-        let calls = calls.join("; then ");
+        let calls = if calls.is_empty() { "nothing".to_owned() } else { calls.join("; then ") };
         writeln!(page, "| `{method} {path}`{case} | {policy} | {calls} | {found} | {hidden} | {forbidden} |").unwrap();
     }
     page
@@ -124,6 +125,7 @@ fn word(thing: Thing) -> &'static str {
         Thing::Agent | Thing::NewAgent => "agent",
         Thing::Task => "task",
         Thing::Key => "api_key",
+        Thing::Schedule => "schedule",
     }
 }
 
@@ -133,9 +135,12 @@ fn found_by(row: &Row, thing: Thing) -> String {
         Thing::Agent | Thing::NewAgent => "agent",
         Thing::Task => "task",
         Thing::Key => "key",
+        Thing::Schedule => "schedule",
     };
     let path = if thing == Thing::Key {
         row.path.replace("{id}", "{key_id}").replace("{name}", "{key_name}")
+    } else if thing == Thing::Schedule {
+        row.path.replace("{name}", "{schedule_name}")
     } else {
         row.path.clone()
     };
@@ -158,7 +163,11 @@ fn told(unseen: Unseen) -> &'static str {
         Unseen::Name(_) | Unseen::Claimed(_) => "404 *name*",
         Unseen::Taken => "409 `Agent name '…' is not available.`",
         Unseen::KeyGone => "404 `Agent api_key not found.`",
+        Unseen::DeploymentGone => "404 `Deployment … not found for agent …`",
+        Unseen::HistoryGone => "404 `Deployment not found:` *id*",
         Unseen::NoAgent => "404 `Agent … not found or has no ACP URL.`",
+        Unseen::ScheduleGone(_) => "404 `Run schedule '…' for agent '…' does not exist.`",
+        Unseen::NoSchedules => "200 without schedules",
         Unseen::Empty => "200 `[]`",
     }
 }

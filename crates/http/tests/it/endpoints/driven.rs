@@ -37,6 +37,9 @@ impl Driver<'_> {
     async fn every_outcome(&self) -> Vec<String> {
         let rules = &self.world.rules;
         let mut wrong = Vec::new();
+        if self.row.asks.is_empty() {
+            return self.outcome("asking nothing", self.row.allowed, None, &[]).await.into_iter().collect();
+        }
 
         rules.fail(|| AuthzError::Unavailable("down".into()));
         wrong.extend(self.outcome("outage", 503, Some(self.error(503, UNREACHABLE)), &self.calls_up_to(0, None)).await);
@@ -48,11 +51,11 @@ impl Driver<'_> {
                         let follow_up = (operation != Operation::Read).then_some(thing);
                         let calls = self.calls_up_to(number, follow_up);
                         if follow_up.is_some() {
-                            rules.deny(self.stage.id(thing), &[operation]);
+                            rules.deny(&self.stage.selector(thing), &[operation]);
                             let body = Some(self.error(403, FORBIDDEN));
                             wrong.extend(self.outcome(&format!("{operation} denied"), 403, body, &calls).await);
                         }
-                        rules.hide(self.stage.id(thing));
+                        rules.hide(&self.stage.selector(thing));
                         let (status, body) = self.unseen(unseen);
                         wrong.extend(self.outcome(&format!("{thing:?} hidden"), status, Some(body), &calls).await);
                     }
@@ -96,7 +99,7 @@ impl Driver<'_> {
     /// A call with the ids of the stage by name.
     fn named(&self, call: &str) -> String {
         masked(call, |id| {
-            let things = [Thing::Agent, Thing::Task, Thing::Key];
+            let things = [Thing::Agent, Thing::Task, Thing::Key, Thing::Schedule];
             let known = things.into_iter().find(|thing| self.stage.id(*thing) == id);
             known.map_or_else(|| "new".to_owned(), |_| "it".to_owned())
         })
@@ -124,9 +127,22 @@ impl Driver<'_> {
                 (409, self.error(409, &format!("Agent name '{}' is not available.", address.part("agent_name"))))
             }
             Unseen::KeyGone => (404, self.error(404, "Agent api_key not found.")),
+            Unseen::DeploymentGone => {
+                let (deployment, agent) = (address.part("deployment_id"), address.part("agent_id"));
+                (404, self.error(404, &format!("Deployment {deployment} not found for agent {agent}")))
+            }
+            Unseen::HistoryGone => {
+                let absent = format!("Item with id '{}' does not exist.", address.part("history_id"));
+                (404, self.error(404, &format!("Deployment not found: {absent}")))
+            }
             Unseen::NoAgent => {
                 (404, self.error(404, &format!("Agent {} not found or has no ACP URL.", address.part("agent_name"))))
             }
+            Unseen::ScheduleGone(part) => {
+                let (handle, agent) = (address.part(part), address.part("agent_id"));
+                (404, self.error(404, &format!("Run schedule '{handle}' for agent '{agent}' does not exist.")))
+            }
+            Unseen::NoSchedules => (200, r#"{"run_schedules":[],"schedules":[],"total":0}"#.to_owned()),
             Unseen::Empty => (200, "[]".to_owned()),
         }
     }
@@ -157,6 +173,7 @@ fn named(thing: Thing) -> String {
         Thing::NewAgent => (ResourceKind::Agent, "new"),
         Thing::Task => (ResourceKind::Task, "it"),
         Thing::Key => (ResourceKind::ApiKey, "it"),
+        Thing::Schedule => (ResourceKind::Schedule, "run-schedule::it::it"),
     };
     format!("{kind}:{which}")
 }

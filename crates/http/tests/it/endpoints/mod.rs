@@ -16,9 +16,11 @@ pub(crate) use self::table::{Ask, Row, Thing, Unseen, table};
 use crate::support::{Answer, World, encoded, id, registration, request, text_content};
 
 /// What a request can name.
-pub(crate) const PARTS: [&str; 12] = [
+pub(crate) const PARTS: [&str; 16] = [
     "agent_id",
     "agent_name",
+    "deployment_id",
+    "history_id",
     "task_id",
     "task_name",
     "message_id",
@@ -28,6 +30,8 @@ pub(crate) const PARTS: [&str; 12] = [
     "span_id",
     "key_id",
     "key_name",
+    "schedule_id",
+    "schedule_name",
     "fresh",
 ];
 
@@ -76,8 +80,11 @@ impl Row {
     /// The path and query of a request.
     pub(crate) fn target(&self, address: &Address) -> String {
         let path = self.path.replace("{path}", "x").replace("{query_name}", "q");
+        let path = path.replace("/schedules/name/{name}", "/schedules/name/{schedule_name}");
         let path = if path.starts_with("/agent_api_keys") {
             path.replace("{id}", "{key_id}").replace("{name}", "{key_name}")
+        } else if path.starts_with("/deployment-history") {
+            path.replace("{deployment_id}", "{history_id}")
         } else {
             path
         };
@@ -117,7 +124,15 @@ impl Stage {
         let by_alice = async |method, path: &str, body| world.call_as("alice", method, path, Some(body)).await.ok();
         let (agent_name, task_name, key_name) =
             (format!("agent-{name}"), format!("task {name}"), format!("key {name}"));
-        let agent = by_alice("POST", "/agents/register", registration(&agent_name, "sync", url)).await;
+        let mut pod = registration(&agent_name, "sync", url);
+        pod["registration_metadata"] = json!({"agent_commit": "c", "branch_name": "main"});
+        let agent = by_alice("POST", "/agents/register", pod.clone()).await;
+        let deployments = format!("/agents/{}/deployments", id(&agent));
+        let deployment = by_alice("POST", &deployments, json!({"docker_image": "image:1"})).await;
+        pod["registration_metadata"] = json!({"deployment_id": id(&deployment)});
+        by_alice("POST", "/agents/register", pod).await;
+        let history = format!("/deployment-history?agent_id={}", id(&agent));
+        let entry = world.call_as("alice", "GET", &history, None).await.ok()[0].clone();
         let call = json!({"method": "task/create", "params": {"name": task_name}});
         let task = by_alice("POST", &format!("/agents/name/{agent_name}/rpc"), call).await["result"].clone();
         let said = json!({"task_id": id(&task), "content": text_content("first")});
@@ -132,9 +147,14 @@ impl Stage {
             json!({"trace_id": "t", "task_id": id(&task), "name": "step", "start_time": "2025-01-02T03:04:05Z"});
         let span = by_alice("POST", "/spans", begun).await;
         let key = by_alice("POST", "/agent_api_keys", json!({"agent_id": id(&agent), "name": key_name})).await;
+        let schedule_name = format!("nightly-{name}");
+        let recurring = json!({"name": schedule_name, "interval_seconds": 3600, "initial_input": {"content": "hi"}});
+        let schedule = by_alice("POST", &format!("/agents/{}/schedules", id(&agent)), recurring).await;
         let parts = [
             ("agent_id", id(&agent)),
             ("agent_name", &agent_name),
+            ("deployment_id", id(&deployment)),
+            ("history_id", id(&entry)),
             ("task_id", id(&task)),
             ("task_name", &task_name),
             ("message_id", id(&message)),
@@ -144,14 +164,28 @@ impl Stage {
             ("span_id", id(&span)),
             ("key_id", id(&key)),
             ("key_name", &key_name),
+            ("schedule_id", id(&schedule)),
+            ("schedule_name", &schedule_name),
             ("fresh", &format!("fresh-{name}")),
         ];
         Self { address: Address(parts.map(|(part, text)| (part, text.to_owned())).into()) }
     }
 
+    /// The id of a thing of the stage, as permissions know it.
+    pub(crate) fn selector(&self, thing: Thing) -> String {
+        match thing {
+            Thing::Schedule => {
+                let (agent, schedule) = (self.address.part("agent_id"), self.address.part("schedule_id"));
+                format!("run-schedule::{agent}::{schedule}")
+            }
+            thing => self.id(thing).to_owned(),
+        }
+    }
+
     /// The id of a thing of the stage.
     pub(crate) fn id(&self, thing: Thing) -> &str {
         match thing {
+            Thing::Schedule => self.address.part("schedule_id"),
             Thing::Agent => self.address.part("agent_id"),
             Thing::Task => self.address.part("task_id"),
             Thing::Key => self.address.part("key_id"),

@@ -4,8 +4,10 @@ use agentex_authz::Operation::{self, Cancel, Delete, Execute, Read, Update};
 use agentex_authz::ResourceKind;
 
 use self::Ask::{Creates, Explains, Lists, Looks, Needs};
-use self::Thing::{Agent, Key, NewAgent, Task};
-use self::Unseen::{Claimed, Empty, Id, KeyGone, Name, NoAgent, Taken};
+use self::Thing::{Agent, Key, NewAgent, Schedule, Task};
+use self::Unseen::{
+    Claimed, DeploymentGone, Empty, HistoryGone, Id, KeyGone, Name, NoAgent, NoSchedules, ScheduleGone, Taken,
+};
 
 /// One operation of the API, or one of several things it can be asked to do.
 pub(crate) struct Row {
@@ -47,6 +49,8 @@ pub(crate) enum Thing {
     NewAgent,
     Task,
     Key,
+    /// The run schedule of the stage.
+    Schedule,
 }
 
 /// What one is told who may not see.
@@ -62,8 +66,16 @@ pub(crate) enum Unseen {
     Taken,
     /// 404, whether agent or key is missing.
     KeyGone,
+    /// 404, whether agent or deployment is missing, with both ids that were sent.
+    DeploymentGone,
+    /// 404, with the id of an entry of the deployment history that was sent.
+    HistoryGone,
     /// 404 in the shape of the routes for outsiders.
     NoAgent,
+    /// 404, with what was sent in place of a schedule, and the agent.
+    ScheduleGone(&'static str),
+    /// 200 and no schedules of either kind.
+    NoSchedules,
     /// 200 and an empty list.
     Empty,
 }
@@ -119,6 +131,8 @@ pub(crate) fn table() -> Vec<Row> {
     ]
     .into_iter()
     .chain([
+        deployments(),
+        calls("/agents/{agent_id}/deployments/{deployment_id}/rpc", DeploymentGone),
         forwarding(),
         tasks(),
         messages(),
@@ -128,6 +142,8 @@ pub(crate) fn table() -> Vec<Row> {
         spans(),
         checkpoints(),
         keys(),
+        schedules(),
+        gateways(),
         administration(),
     ])
     .flatten()
@@ -244,6 +260,23 @@ fn calls(path: &str, unseen: Unseen) -> Vec<Row> {
     ]
 }
 
+fn deployments() -> Vec<Row> {
+    let (all, one) = ("/agents/{agent_id}/deployments", "/agents/{agent_id}/deployments/{deployment_id}");
+    let on = |operation, unseen| vec![vec![Needs(operation, Agent, unseen)]];
+    let (id, name) = (Id("agent_id"), Name("agent_name"));
+    vec![
+        row("POST", all, vec![vec![Needs(Execute, Agent, id)], vec![Looks(Update, Agent)]])
+            .body(r#"{"docker_image":"image:1"}"#),
+        row("GET", all, on(Read, id)),
+        row("GET", one, on(Read, DeploymentGone)),
+        row("DELETE", one, on(Delete, DeploymentGone)),
+        row("POST", &format!("{one}/promote"), on(Execute, DeploymentGone)),
+        row("GET", "/deployment-history", on(Read, id)).case("agent_id").query("agent_id={agent_id}"),
+        row("GET", "/deployment-history", on(Read, name)).case("agent_name").query("agent_name={agent_name}"),
+        row("GET", "/deployment-history/{deployment_id}", on(Read, HistoryGone)),
+    ]
+}
+
 fn forwarding() -> Vec<Row> {
     let asks = || vec![vec![Needs(Execute, Agent, NoAgent)]];
     let forward = |method| {
@@ -279,6 +312,15 @@ fn tasks() -> Vec<Row> {
     rows.push(row("POST", "/tasks/{task_id}/cancel", vec![vec![Needs(Cancel, Task, id)]]).body("{}"));
     let query = row("GET", "/tasks/{task_id}/query/{query_name}", vec![vec![Needs(Read, Task, id)]]);
     rows.push(query.answering(503));
+    let export = "/tasks/{task_id}/export";
+    let on = |operation| vec![vec![Needs(operation, Task, id)]];
+    rows.push(row("GET", export, on(Read)));
+    // Whoever may read is told what is wrong with the URL, whoever may delete that the task is running, and so on.
+    rows.push(row("POST", export, on(Read)).body(r#"{"upload_url":"https://127.0.0.1/x"}"#).answering(400));
+    rows.push(row("POST", "/tasks/{task_id}/clean", on(Delete)).body(r#"{"force":true}"#).answering(400));
+    let contents =
+        r#"{"task_id":"{task_id}","task_states":[{"task_id":"{task_id}","agent_id":"{agent_id}","state":{}}]}"#;
+    rows.push(row("POST", "/tasks/{task_id}/rehydrate", on(Update)).body(contents).answering(400));
     rows
 }
 
@@ -385,6 +427,41 @@ fn keys() -> Vec<Row> {
     rows.push(row("GET", "/agent_api_keys/{id}", vec![vec![Needs(Read, Key, KeyGone)]]));
     rows.push(row("DELETE", "/agent_api_keys/{id}", vec![vec![Needs(Delete, Key, KeyGone)]]));
     rows
+}
+
+fn schedules() -> Vec<Row> {
+    let path = "/agents/{agent_id}/schedules";
+    let new = r#"{"name":"{fresh}","interval_seconds":3600,"initial_input":{"content":"hi"}}"#;
+    let mut rows = vec![
+        row("POST", path, vec![vec![Needs(Update, Agent, Id("agent_id"))]]).body(new),
+        row("GET", path, vec![vec![Needs(Read, Agent, NoSchedules)], vec![Lists(ResourceKind::Schedule)]]),
+    ];
+    let by_id = ("/agents/{agent_id}/schedules/{schedule_id}", ScheduleGone("schedule_id"));
+    let by_name = ("/agents/{agent_id}/schedules/name/{name}", ScheduleGone("schedule_name"));
+    for (path, unseen) in [by_id, by_name] {
+        let on = |operation| vec![vec![Needs(operation, Schedule, unseen)]];
+        rows.push(row("GET", path, on(Read)));
+        rows.push(row("PATCH", path, on(Update)).body(r#"{"description":"other"}"#));
+        for verb in ["trigger", "pause", "resume", "unpause"] {
+            rows.push(row("POST", &format!("{path}/{verb}"), on(Update)));
+        }
+        rows.push(row("DELETE", path, on(Delete)));
+    }
+    let (path, unseen) = by_id;
+    for verb in ["skip", "unskip"] {
+        let past = row("POST", &format!("{path}/{verb}"), vec![vec![Needs(Update, Schedule, unseen)]]);
+        // Everything is past.
+        rows.push(past.body(r#"{"scheduled_time":"2001-01-01T00:00:00Z"}"#).answering(400));
+    }
+    rows
+}
+
+/// These prove themselves by a signature, and ask nothing: what is said is stored, and the turn that comes of it asks what
+/// every call of an agent asks. They are off here.
+fn gateways() -> Vec<Row> {
+    ["/slack/events", "/slack/commands", "/slack/interactions", "/linear/events"]
+        .map(|path| row("POST", path, Vec::new()).policy("signature").body("{}").answering(404))
+        .into()
 }
 
 fn administration() -> Vec<Row> {
