@@ -50,7 +50,9 @@ async fn the_async_tutorials_write_messages_state_spans_and_trackers_as_publishe
 
     tokio::join!(
         async {
-            let task = sent(&deployment, &hello, &["good day"]).await;
+            let task = created(&deployment, &hello).await;
+            eventually(&deployment, &format!("/messages?task_id={task}"), |found| count(found) == 1).await;
+            tell(&deployment, &hello, &task, &["good day"]).await;
             let messages =
                 eventually(&deployment, &format!("/messages?task_id={task}"), |found| count(found) == 3).await;
             let said = texts(&messages);
@@ -59,8 +61,9 @@ async fn the_async_tutorials_write_messages_state_spans_and_trackers_as_publishe
             assert!(said[2].1.contains("I've received your message"), "{said:?}");
         },
         async {
-            let task = sent(&deployment, &tracing, &["good day"]).await;
+            let task = created(&deployment, &tracing).await;
             let states = eventually(&deployment, &format!("/states?task_id={task}"), |found| count(found) == 1).await;
+            tell(&deployment, &tracing, &task, &["good day"]).await;
             assert_eq!(states[0]["state"]["messages"][0]["role"], "system", "{states:#}");
             let messages =
                 eventually(&deployment, &format!("/messages?task_id={task}"), |found| count(found) >= 2).await;
@@ -76,7 +79,8 @@ async fn the_async_tutorials_write_messages_state_spans_and_trackers_as_publishe
             eventually(&deployment, &format!("/spans?trace_id={task}"), traced).await;
         },
         async {
-            let task = sent(&deployment, &batches, &["one", "two"]).await;
+            let task = created(&deployment, &batches).await;
+            tell(&deployment, &batches, &task, &["one", "two"]).await;
             let agent = deployment_agent(&deployment, batches.name).await;
             let events = format!("/events?task_id={task}&agent_id={agent}");
             let events = eventually(&deployment, &events, |found| count(found) == 2).await;
@@ -92,19 +96,24 @@ async fn deployment_agent(deployment: &Deployment, name: &str) -> String {
     client.get(&format!("/agents/name/{name}")).await.expect(200)["id"].as_str().unwrap().to_owned()
 }
 
-/// A new task of the agent that was sent `texts`. Gives its id.
-async fn sent(deployment: &Deployment, agent: &SdkAgent, texts: &[&str]) -> String {
+/// A new task of the agent, by id. The agent hears of it when this is answered, and goes on with it afterwards.
+async fn created(deployment: &Deployment, agent: &SdkAgent) -> String {
     let client = User::nobody(Sdk::Oldest, deployment).http();
     let rpc = format!("/agents/name/{}/rpc", agent.name);
     let created = client.post(&rpc, &json!({"method": "task/create", "params": {}, "id": 1})).await.expect(200);
-    let task = created["result"]["id"].as_str().unwrap_or_else(|| panic!("{created:#}")).to_owned();
+    created["result"]["id"].as_str().unwrap_or_else(|| panic!("{created:#}")).to_owned()
+}
+
+/// Sends the agent events of the task.
+async fn tell(deployment: &Deployment, agent: &SdkAgent, task: &str, texts: &[&str]) {
+    let client = User::nobody(Sdk::Oldest, deployment).http();
+    let rpc = format!("/agents/name/{}/rpc", agent.name);
     for text in texts {
         let content = json!({"type": "text", "author": "user", "content": text});
         let call = json!({"method": "event/send", "params": {"task_id": task, "content": content}, "id": 2});
         let answer = client.post(&rpc, &call).await.expect(200);
         assert_eq!(answer["error"], Value::Null, "{answer:#}");
     }
-    task
 }
 
 fn count(list: &Value) -> usize {
