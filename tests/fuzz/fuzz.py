@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import secrets
 import re
 import subprocess
 import sys
@@ -76,6 +77,8 @@ class Server:
     def __init__(self, binary: Path, folder: Path, strict: bool) -> None:
         environment = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
         environment |= {"SSE_KEEPALIVE_PING_INTERVAL": "0.2", "RUST_LOG": "warn", "AGENTEX_LOG_FORMAT": "text"}
+        # Without a secret to check signatures with, the gateways have no routes.
+        environment |= {"SLACK_SIGNING_SECRET": secrets.token_hex(), "LINEAR_WEBHOOK_SIGNING_SECRET": secrets.token_hex()}
         if strict:
             tokens = folder / "tokens.toml"
             tokens.write_text("".join(
