@@ -42,6 +42,8 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, ask
             return answer;
         }
         assert!(Instant::now() < deadline, "{what} did not come");
+        // Temporal is another process, whose listings follow its writes later and announce nothing. The line above ends the
+        // wait.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
