@@ -106,11 +106,13 @@ impl OpenScheduler {
     }
 }
 
-/// Makes sure of the schedule of the retention sweep and of the health checks of agents, as soon as that is possible.
+/// Makes sure of the schedule of the retention sweep, of the clocks of schedules and of the health checks of agents, as soon
+/// as that is possible.
 async fn prepare(app: &App, stop: &CancellationToken) {
     loop {
         let outcome = async {
             app.keep_sweep().await?;
+            app.schedules.mend().await?;
             app.health_checks.start_all().await
         };
         match outcome.await {

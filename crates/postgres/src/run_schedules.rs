@@ -11,6 +11,7 @@ use crate::error::{Unreadable, corrupt, nothing_if_unstorable, retry, store_erro
 use crate::json::{from_column, to_column};
 use crate::lifecycle::{depart, settle};
 use crate::store::Pools;
+use crate::transaction::begin;
 
 const NAME: &str = "run schedule";
 const TABLE: &str = "agent_run_schedules";
@@ -129,7 +130,7 @@ impl PgRunSchedules {
             version,
         } = schedule;
         let (cron, interval) = cadence_columns(cadence);
-        let mut transaction = self.pools.primary.begin().await.map_err(store_error(NAME))?;
+        let mut transaction = begin(&self.pools.primary).await.map_err(store_error(NAME))?;
         let inserted = sqlx::query(
             "WITH agent AS (
                  SELECT id
@@ -178,7 +179,7 @@ impl PgRunSchedules {
         at: Timestamp,
         departure: Option<&Departure>,
     ) -> Result<Option<Option<Intent>>, StoreError> {
-        let mut transaction = self.pools.primary.begin().await.map_err(store_error(NAME))?;
+        let mut transaction = begin(&self.pools.primary).await.map_err(store_error(NAME))?;
         let agent: Option<String> = sqlx::query_scalar(
             "UPDATE agent_run_schedules
                 SET deleted_at = $2, version = version + 1
@@ -342,6 +343,23 @@ impl RunScheduleRepository for PgRunSchedules {
         departure: Option<Departure>,
     ) -> Result<Option<Option<Intent>>, StoreError> {
         retry(|| self.delete_once(id, at, departure.as_ref())).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "db.run_schedule.page", skip_all)]
+    async fn page(&self, after: Option<RunScheduleId>, limit: u32) -> Result<Vec<RunSchedule>, StoreError> {
+        let rows = sqlx::query_as::<_, ScheduleRow>(concat!(
+            "SELECT ",
+            schedule_columns!(),
+            " FROM agent_run_schedules s
+              WHERE s.deleted_at IS NULL AND s.id > $1
+              ORDER BY s.id
+              LIMIT $2"
+        ))
+        .bind(after.as_ref().map_or("", RunScheduleId::as_str))
+        .bind(i64::from(limit))
+        .fetch_all(&self.pools.primary)
+        .await;
+        nothing_if_unstorable(rows).map_err(store_error(NAME))?.into_iter().map(read_schedule).collect()
     }
 
     #[tracing::instrument(level = "debug", name = "db.run_schedule.of_agent", skip_all, fields(agent.id = %agent))]

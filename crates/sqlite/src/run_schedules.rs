@@ -253,6 +253,22 @@ impl RunScheduleRepository for SqliteRunSchedules {
         Ok(Some(intent))
     }
 
+    #[tracing::instrument(name = "db.run_schedule.page", level = "debug", skip_all)]
+    async fn page(&self, after: Option<RunScheduleId>, limit: u32) -> Result<Vec<RunSchedule>, StoreError> {
+        let rows: Vec<RunScheduleRow> = sqlx::query_as(concat!(
+            "SELECT ",
+            run_schedule_columns!(),
+            " FROM agent_run_schedules WHERE deleted_at IS NULL AND id > ?1 ORDER BY id LIMIT ?2"
+        ))
+        .bind(after.as_ref().map_or("", RunScheduleId::as_str))
+        .bind(limit)
+        .fetch_all(&self.database.readers)
+        .await
+        .map_err(store_error(NAME))?;
+
+        rows.into_iter().map(RunSchedule::try_from).collect()
+    }
+
     #[tracing::instrument(name = "db.run_schedule.of_agent", level = "debug", skip_all, fields(agent.id = %agent))]
     async fn of_agent(&self, agent: &AgentId) -> Result<Vec<RunScheduleId>, StoreError> {
         let ids: Vec<String> = sqlx::query_scalar(

@@ -14,10 +14,12 @@ pub(crate) enum Change {
     SendWithNewTask,
     CreateKey,
     CreateTrigger,
+    CreateSchedule,
     DeleteAgent,
     DeleteTask,
     DeleteKey,
     DeleteKeyByName,
+    DeleteSchedule,
 }
 
 /// A request that is ready to be made.
@@ -29,7 +31,7 @@ pub(crate) struct Call {
 }
 
 impl Change {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Register,
         Self::RegisterBuild,
         Self::Revive,
@@ -38,10 +40,12 @@ impl Change {
         Self::SendWithNewTask,
         Self::CreateKey,
         Self::CreateTrigger,
+        Self::CreateSchedule,
         Self::DeleteAgent,
         Self::DeleteTask,
         Self::DeleteKey,
         Self::DeleteKeyByName,
+        Self::DeleteSchedule,
     ];
 
     pub(crate) fn name(self) -> String {
@@ -90,7 +94,14 @@ impl Change {
             Self::DeleteAgent => {
                 let id = id(&as_user(registration).await);
                 as_user(create_key(&name, "key")).await;
+                as_user(create_schedule(&id, "nightly")).await;
                 Call::delete(format!("/agents/{id}"))
+            }
+            Self::CreateSchedule => create_schedule(&id(&as_user(registration).await), "nightly"),
+            Self::DeleteSchedule => {
+                let agent = id(&as_user(registration).await);
+                let schedule = as_user(create_schedule(&agent, "nightly")).await;
+                Call::delete(format!("/agents/{agent}/schedules/{}", id(&schedule)))
             }
             Self::DeleteTask => {
                 as_user(registration).await;
@@ -150,6 +161,13 @@ pub(crate) fn create_task(agent: &str, name: &str) -> Call {
 
 pub(crate) fn create_key(agent: &str, name: &str) -> Call {
     Call::post("/agent_api_keys", json!({"agent_name": agent, "name": name}))
+}
+
+/// Paused: what it would do is not asked here.
+pub(crate) fn create_schedule(agent: &str, name: &str) -> Call {
+    let input = json!({"content": "good morning"});
+    let body = json!({"name": name, "cron_expression": "0 2 * * *", "initial_input": input, "paused": true});
+    Call::post(format!("/agents/{agent}/schedules"), body)
 }
 
 pub(crate) fn id(created: &Value) -> String {

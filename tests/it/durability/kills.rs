@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use agentex_testkit::audit::unmended;
 use agentex_testkit::fake_agent::FakeAgent;
 use agentex_testkit::http_client::HttpClient;
 use agentex_testkit::server_process::ServerProcess;
@@ -12,7 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use super::changes::{Call, create_key, create_task, fake_agent, register, register_build};
+use super::changes::{Call, create_key, create_schedule, create_task, fake_agent, register, register_build};
 use super::races::roll;
 use super::world::{Home, Place};
 use crate::support::server_binary;
@@ -94,7 +95,7 @@ async fn serve(home: &Home, folder: &TempDir) -> ServerProcess {
     ServerProcess::start(server_binary(), arguments, environment).await
 }
 
-/// One client: creates and deletes agents, keys and tasks until it is told to stop or the server is gone.
+/// One client: creates and deletes agents, keys, schedules and tasks until it is told to stop or the server is gone.
 struct ClientLoop {
     http: Client,
     url: String,
@@ -121,6 +122,11 @@ impl ClientLoop {
         let registered = self.create(call).await?;
         let key = self.create(create_key(&agent, &format!("key-{round}"))).await?;
         let task = self.create(create_task(&agent, &format!("{name}-{round}"))).await?;
+        let agent_id = registered["id"].as_str().unwrap_or("none");
+        let schedule = self.create(create_schedule(agent_id, &format!("schedule-{round}"))).await?;
+        if self.chance() {
+            self.delete(&schedule, &format!("/agents/{agent_id}/schedules")).await?;
+        }
         if self.chance() {
             self.delete(&task["result"], "/tasks").await?;
         }
@@ -225,10 +231,10 @@ async fn kills_under_load(home: Home, kills: u64, what: &str) {
 async fn settled(home: &Home, kill: u64) {
     let world = home.place().open().await;
     let begun = Instant::now();
-    while world.stores.intents.backlog().await.unwrap().open > 0 {
-        let left = world.stores.intents.list(10).await.unwrap();
-        assert!(begun.elapsed() < SETTLES_WITHIN, "after kill {kill} the relay does not finish {left:#?}");
-        // The relay runs in another process, which tells nobody when it is done: what it leaves in the store is all there is
+    while world.stores.intents.backlog().await.unwrap().open > 0 || !unmended(&world.stores).await.is_empty() {
+        let left = (world.stores.intents.list(10).await.unwrap(), unmended(&world.stores).await);
+        assert!(begun.elapsed() < SETTLES_WITHIN, "after kill {kill} the server does not finish {left:#?}");
+        // The work is done in another process, which tells nobody when it is done: what it leaves in the store is all there is
         // to see. The line above ends the wait.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

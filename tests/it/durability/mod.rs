@@ -10,4 +10,4 @@ mod disconnects;
 mod kills;
 mod outages;
 mod races;
-mod world;
+pub(crate) mod world;

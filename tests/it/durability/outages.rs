@@ -143,6 +143,7 @@ async fn a_create_whose_grant_fails_succeeds_and_is_granted_later() {
 }
 
 /// authz §7: 81, 82, 160, 214
+/// agents §13: 39, 40
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delete_succeeds_whatever_the_service_does_and_is_cleaned_up_later() {
     let stage = Stage::new().await;

@@ -181,6 +181,7 @@ impl World {
         let (stores, authorizer) = (self.stores.clone(), Arc::clone(&self.authorizer));
         let product = Product::over(stores, authorizer, patient(), Arc::new(clock.clone())).await;
         product.quiet().await;
+        product.agentex.app().schedules.mend().await.unwrap();
         let relay = &product.agentex.app().relay;
         for _ in 0..50 {
             relay.run_due().await.unwrap();
@@ -193,7 +194,12 @@ impl World {
     }
 
     pub(crate) async fn audit(&self) -> Audit {
-        let edges = match &self.edges {
+        rows_and_edges(&self.stores, self.relationships().await, &*self.authorizer).await
+    }
+
+    /// All edges.
+    pub(crate) async fn relationships(&self) -> Vec<Relationship> {
+        match &self.edges {
             Edges::Local(store) => store.load().await.unwrap().relationships,
             Edges::Spark(spark) => {
                 // A process that has written nothing yet may be answered from a few seconds ago. What it asks after a
@@ -205,8 +211,7 @@ impl World {
                 }
                 all
             }
-        };
-        rows_and_edges(&self.stores, edges, &*self.authorizer).await
+        }
     }
 
     /// Recovers, and holds rows and edges against each other.

@@ -1,16 +1,18 @@
 mod agents;
 mod failure;
 mod list;
+mod mend;
 pub(crate) mod names;
 mod run;
 mod shapes;
+mod sweep;
 mod workflow;
 
 use std::sync::Arc;
 
 use agentex_authz::{Operation, ResourceKind, ResourceRef};
-use agentex_domain::ports::{Clock, NewSchedule, ScheduleError, Scheduler, Stores};
-use agentex_domain::{Agent, AgentId, RunSchedule, RunScheduleId, ScheduledAction, Timestamp, Timing};
+use agentex_domain::ports::{Clock, ScheduleError, Scheduler, Stores};
+use agentex_domain::{Agent, AgentId, RunSchedule, RunScheduleId, Timestamp};
 use tokio_util::task::TaskTracker;
 
 use crate::guard::{Guard, NOTHING, Sought};
@@ -296,22 +298,6 @@ impl Schedules {
             }
         })
         .await
-    }
-
-    /// Makes sure that the sweep over idle tasks has a schedule, by this cron expression. One that is there already stays as
-    /// it is.
-    pub(crate) async fn keep_sweep(&self, cron: &str) -> Result<(), Error> {
-        let schedule = NewSchedule {
-            id: names::SWEEP.to_owned(),
-            timing: Timing { cron_expressions: vec![cron.to_owned()], ..Timing::default() },
-            action: ScheduledAction::RetentionSweep,
-            paused: false,
-            definition: None,
-        };
-        match self.scheduler()?.create(&schedule).await {
-            Ok(()) | Err(ScheduleError::AlreadyExists) => Ok(()),
-            Err(error) => Err(failure::of("create", names::SWEEP, error)),
-        }
     }
 
     /// Whether the caller may know of the schedule, without looking at it any further.

@@ -46,6 +46,10 @@ pub trait RunScheduleRepository: Send + Sync {
         departure: Option<Departure>,
     ) -> Result<Option<Option<Intent>>, StoreError>;
 
+    /// Up to `limit` schedules of all agents, deleted ones among them, that are not deleted themselves: those with an id after
+    /// `after`, by id.
+    async fn page(&self, after: Option<RunScheduleId>, limit: u32) -> Result<Vec<RunSchedule>, StoreError>;
+
     /// Schedules of an agent that are not deleted, whatever their number.
     async fn of_agent(&self, agent: &AgentId) -> Result<Vec<RunScheduleId>, StoreError>;
 }

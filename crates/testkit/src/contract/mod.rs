@@ -46,6 +46,10 @@ pub mod transitions;
 mod stored;
 mod task_items;
 
+pub use deployments::{
+    promotions as deployment_promotions, registrations as deployment_registrations, rows as deployment_rows,
+};
+
 /// One `#[tokio::test]` per case of the store suites, in a module per suite.
 ///
 /// The argument is evaluated inside each test and yields `(Stores, guard)`: a fresh, migrated store and whatever must
@@ -96,7 +100,16 @@ macro_rules! store_contract {
                 card_metadata_is_matched_by_containment
                 agents_without_a_metadata_object_in_their_card_match_no_card_filter
             }
-            deployments {
+            deployment_rows {
+                an_inserted_deployment_reads_back_equal_under_its_own_agent_only
+                a_taken_deployment_id_is_refused
+                an_absent_or_deleted_agent_takes_no_deployment
+                a_removed_deployment_is_found_but_not_listed_and_removed_once
+                production_is_not_removed_until_another_is
+                a_list_of_deployments_follows_the_order_asked_for_in_both_directions
+                pages_of_equal_deployments_show_each_exactly_once
+            }
+            deployment_registrations {
                 an_unknown_deployment_is_created_ready_but_not_production
                 a_known_deployment_gets_the_url_and_keeps_the_rest
                 repeating_a_registration_changes_nothing_more
@@ -104,11 +117,11 @@ macro_rules! store_contract {
                 a_deployment_of_another_agent_is_refused_and_unchanged
                 concurrent_registrations_of_one_new_deployment_all_succeed
                 of_two_agents_racing_for_a_deployment_id_one_gets_it
-                an_inserted_deployment_reads_back_equal_under_its_own_agent_only
-                a_taken_deployment_id_is_refused
-                an_absent_or_deleted_agent_takes_no_deployment
                 a_pending_deployment_becomes_ready_when_its_pod_registers
                 a_removed_deployment_does_not_come_back_by_registering
+                a_production_pod_that_moves_takes_the_agents_url_along
+            }
+            deployment_promotions {
                 a_promotion_points_the_agent_at_the_deployment
                 a_promotion_takes_production_from_the_other
                 a_build_becomes_ready_by_its_first_promotion_and_other_statuses_stay
@@ -119,11 +132,6 @@ macro_rules! store_contract {
                 of_parallel_promotions_each_happens_and_one_deployment_is_production
                 a_promotion_racing_with_a_removal_leaves_one_of_them_undone
                 a_promotion_racing_with_a_registration_leaves_the_result_of_one_of_them
-                a_production_pod_that_moves_takes_the_agents_url_along
-                a_removed_deployment_is_found_but_not_listed_and_removed_once
-                production_is_not_removed_until_another_is
-                a_list_of_deployments_follows_the_order_asked_for_in_both_directions
-                pages_of_equal_deployments_show_each_exactly_once
             }
             deployment_history {
                 a_first_registration_leaves_the_entry_its_metadata_makes
@@ -424,6 +432,7 @@ macro_rules! store_contract {
                 a_name_is_taken_within_its_agent_until_the_schedule_is_deleted
                 of_concurrent_inserts_of_one_schedule_name_one_wins
                 a_schedule_of_an_absent_or_deleted_agent_is_dangling
+                schedules_of_all_agents_are_paged_by_id_without_the_deleted
                 schedules_are_listed_newest_first_without_the_deleted
                 an_update_replaces_what_may_change_and_counts_the_version
                 a_rename_onto_a_taken_name_changes_nothing
@@ -518,7 +527,9 @@ mod tests {
             ("agents", include_str!("agents.rs")),
             ("agent_registrations", include_str!("agent_registrations.rs")),
             ("agent_lists", include_str!("agent_lists.rs")),
-            ("deployments", include_str!("deployments.rs")),
+            ("deployment_rows", include_str!("deployments/rows.rs")),
+            ("deployment_registrations", include_str!("deployments/registrations.rs")),
+            ("deployment_promotions", include_str!("deployments/promotions.rs")),
             ("deployment_history", include_str!("deployment_history.rs")),
             ("api_keys", include_str!("api_keys.rs")),
             ("named_keys", include_str!("named_keys.rs")),

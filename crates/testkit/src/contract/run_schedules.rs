@@ -98,6 +98,29 @@ pub async fn a_schedule_of_an_absent_or_deleted_agent_is_dangling(stores: &Store
     }
 }
 
+pub async fn schedules_of_all_agents_are_paged_by_id_without_the_deleted(stores: &Stores) {
+    let (one, other) = (stored_agent(stores, "one").await, stored_agent(stores, "other").await);
+    let mut expected = Vec::new();
+    for number in 0..5 {
+        expected.push(stored(stores, &one, &format!("schedule-{number}")).await.id);
+        expected.push(stored(stores, &other, &format!("schedule-{number}")).await.id);
+    }
+    stores.run_schedules.delete(&expected.remove(4), at(5), None).await.unwrap().unwrap();
+    stores.agents.delete(&other.id, "gone", at(6), None).await.unwrap().unwrap();
+    expected.sort();
+
+    let mut seen = Vec::new();
+    for length in [4, 4, 1] {
+        let page = stores.run_schedules.page(seen.last().cloned(), 4).await.unwrap();
+        assert_eq!(page.len(), length);
+        seen.extend(page.into_iter().map(|schedule| schedule.id));
+    }
+    assert_eq!(seen, expected);
+    assert_eq!(stores.run_schedules.page(seen.last().cloned(), 4).await.unwrap(), []);
+    let first = stores.run_schedules.page(None, 1).await.unwrap().remove(0);
+    assert_eq!(stores.run_schedules.find(&first.id).await.unwrap(), Some(first));
+}
+
 /// schedules §4: 20, 21
 pub async fn schedules_are_listed_newest_first_without_the_deleted(stores: &Stores) {
     let (agent, other) = (stored_agent(stores, "worker").await, stored_agent(stores, "other").await);
