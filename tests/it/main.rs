@@ -5,5 +5,6 @@
 mod architecture;
 mod crash;
 mod durability;
+mod schedules;
 mod sdk;
 mod support;

@@ -36,6 +36,12 @@ pub(crate) struct Deployment {
 }
 
 impl Deployment {
+    /// Servers that a test has started itself.
+    pub(crate) fn of(servers: Vec<ServerProcess>) -> Self {
+        let data = TempDir::new().unwrap();
+        Self { servers, redis: None, _database: None, data, environment: Vec::new() }
+    }
+
     /// The binary alone.
     pub(crate) async fn embedded() -> Self {
         Self::embedded_with(&[]).await
@@ -104,7 +110,7 @@ pub(crate) enum Sdk {
 
 impl Sdk {
     /// The environment's Python, ready for arguments.
-    fn python(self) -> Command {
+    pub(crate) fn python(self) -> Command {
         let tools = tools();
         let name = match self {
             Self::Newest => "sdk-venv",
@@ -120,7 +126,7 @@ impl Sdk {
     }
 }
 
-fn repository() -> PathBuf {
+pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 

@@ -2,8 +2,9 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -32,8 +33,58 @@ pub(crate) struct InstantAgent {
     stopping: Arc<AtomicBool>,
 }
 
+/// One call that a schedule caused.
+#[derive(Debug, Clone)]
+pub(crate) struct Fired {
+    /// Which occurrence.
+    pub(crate) fire_id: String,
+    /// Whether it told the task its input; otherwise it created the task.
+    pub(crate) is_input: bool,
+    /// When its body had been read, by the machine's clock.
+    pub(crate) at: SystemTime,
+}
+
+/// The calls of an agent that schedules caused, in the order in which they came. Clones are the same list.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FireLog(Arc<Mutex<Vec<Fired>>>);
+
+impl FireLog {
+    /// How many calls there were so far.
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Takes them out.
+    pub(crate) fn take(&self) -> Vec<Fired> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn note(&self, method: &str, body: &[u8]) {
+        let at = SystemTime::now();
+        let Some(fire_id) = fire_id(body) else { return };
+        let fired = Fired { fire_id: fire_id.to_owned(), is_input: method == "event/send", at };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(fired);
+    }
+}
+
+/// The occurrence that a call is about, which the metadata of its task tells.
+fn fire_id(body: &[u8]) -> Option<&str> {
+    const MEMBER: &[u8] = br#""scheduled_fire_id":""#;
+    let rest = &body[http::find(body, MEMBER)? + MEMBER.len()..];
+    std::str::from_utf8(&rest[..http::find(rest, b"\"")?]).ok()
+}
+
 impl InstantAgent {
     pub(crate) fn start(reply: Reply) -> anyhow::Result<Self> {
+        Self::listen(reply, None)
+    }
+
+    /// One that answers with whole messages and writes down what schedules tell it.
+    pub(crate) fn noting(log: &FireLog) -> anyhow::Result<Self> {
+        Self::listen(Reply::Whole, Some(log.clone()))
+    }
+
+    fn listen(reply: Reply, log: Option<FireLog>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let address = listener.local_addr()?;
         let stopping = Arc::new(AtomicBool::new(false));
@@ -44,8 +95,9 @@ impl InstantAgent {
                     return;
                 }
                 let Ok(connection) = connection else { continue };
+                let log = log.clone();
                 // A connection that breaks is its caller's business.
-                std::thread::spawn(move || serve(connection, reply));
+                std::thread::spawn(move || serve(connection, reply, log.as_ref()));
             }
         });
         Ok(Self { address, stopping })
@@ -112,13 +164,16 @@ struct Call<'a> {
     id: &'a RawValue,
 }
 
-fn serve(connection: TcpStream, reply: Reply) -> anyhow::Result<()> {
+fn serve(connection: TcpStream, reply: Reply, log: Option<&FireLog>) -> anyhow::Result<()> {
     connection.set_nodelay(true)?;
     let mut writer = connection.try_clone()?;
     let mut reader = BufReader::new(connection);
     let mut body = Vec::new();
     while read_request(&mut reader, &mut body)? {
         let call: Call<'_> = serde_json::from_slice(&body).context("not a call")?;
+        if let Some(log) = log {
+            log.note(call.method, &body);
+        }
         let id = call.id.get();
         match (call.method, reply) {
             ("message/send", Reply::Whole) => {
@@ -198,6 +253,17 @@ fn fragments(writer: &mut TcpStream, id: &str, count: usize) -> anyhow::Result<(
 mod tests {
     use super::*;
     use crate::http::Connection;
+
+    #[test]
+    fn a_call_of_a_schedule_is_known_by_the_metadata_of_its_task() {
+        let log = FireLog::default();
+        log.note("task/create", br#"{"params":{"task":{"task_metadata":null}}}"#);
+        log.note("event/send", br#"{"task_metadata":{"scheduled_fire_id":"s-run-2026-01-01T00:00:00Z","x":""}}"#);
+
+        assert_eq!(log.len(), 1);
+        let [fired] = log.take().try_into().unwrap();
+        assert_eq!((fired.fire_id.as_str(), fired.is_input, log.len()), ("s-run-2026-01-01T00:00:00Z", true, 0));
+    }
 
     #[tokio::test]
     async fn both_kinds_of_reply_echo_the_id_and_keep_the_connection() {

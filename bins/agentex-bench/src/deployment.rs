@@ -167,7 +167,6 @@ impl Deployment {
         Self::spawn(program, data, environment, token).await
     }
 
-    /// It logs into a file, as services do: the line is part of what a request costs.
     async fn spawn(
         program: &Path,
         data: Data,
@@ -175,15 +174,16 @@ impl Deployment {
         token: Option<String>,
     ) -> anyhow::Result<Self> {
         let log = data.files.path().join("log");
-        let (arguments, mut environment) = data.settings();
-        environment.extend(more);
-        // The shell becomes the server, so the process keeps its id.
-        let mut shell = vec!["-c".into(), r#"exec "$@" 2>>"$0""#.into(), log.clone().into_os_string()];
-        shell.push(program.as_os_str().to_owned());
-        shell.extend(arguments.into_iter().map(Into::into));
-        let server = ServerProcess::start("/bin/sh", shell, environment).await;
+        let server = serve(program, &data, &log, more).await;
         let address = server.url().strip_prefix("http://").context("the server has no http URL")?.parse()?;
         Ok(Self { server, address, log, token, data })
+    }
+
+    /// Another process on the same database, with the same Redis. It does what comes due as the first one does, and ends
+    /// with the value.
+    pub(crate) async fn replica(&self, program: &Path, redis: &str) -> ServerProcess {
+        let log = self.data.files.path().join("log-of-replica");
+        serve(program, &self.data, &log, vec![("REDIS_URL", redis.to_owned())]).await
     }
 
     pub(crate) const fn address(&self) -> SocketAddr {
@@ -271,6 +271,17 @@ impl Deployment {
         ensure!(code == Some(0), "the server ended with {code:?}:\n{}", log());
         Ok(self.data)
     }
+}
+
+/// A server on the data. It logs into a file, as services do: the line is part of what a request costs.
+async fn serve(program: &Path, data: &Data, log: &Path, more: Vec<(&'static str, String)>) -> ServerProcess {
+    let (arguments, mut environment) = data.settings();
+    environment.extend(more);
+    // The shell becomes the server, so the process keeps its id.
+    let mut shell = vec!["-c".into(), r#"exec "$@" 2>>"$0""#.into(), log.as_os_str().to_owned()];
+    shell.push(program.as_os_str().to_owned());
+    shell.extend(arguments.into_iter().map(Into::into));
+    ServerProcess::start("/bin/sh", shell, environment).await
 }
 
 /// The request that creates a task of the agent.

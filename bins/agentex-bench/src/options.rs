@@ -39,6 +39,8 @@ pub(crate) enum Group {
     Writes,
     /// Calls to an agent that answers at once.
     Rpc,
+    /// Schedules that fire.
+    Schedules,
     /// What permissions cost.
     Authz,
     /// Streamed replies.
@@ -104,6 +106,10 @@ pub(crate) struct Effort {
     pub(crate) starts: usize,
     /// Tasks among which a caller may see one in a hundred.
     pub(crate) tasks: u32,
+    /// How long schedules are watched that fire now and then.
+    pub(crate) watched: Duration,
+    /// Schedules that are due at one moment.
+    pub(crate) due_at_once: usize,
 }
 
 impl Effort {
@@ -116,6 +122,8 @@ impl Effort {
         burst_events: 10_000,
         starts: 10,
         tasks: 1_000_000,
+        watched: Duration::from_secs(60),
+        due_at_once: 10_000,
     };
     const QUICK: Self = Self {
         rounds: 2,
@@ -126,6 +134,8 @@ impl Effort {
         burst_events: 2_000,
         starts: 3,
         tasks: 20_000,
+        watched: Duration::from_secs(10),
+        due_at_once: 500,
     };
 }
 

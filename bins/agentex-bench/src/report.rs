@@ -19,6 +19,7 @@ pub(crate) struct Line {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
     PerSecond,
+    Seconds,
     Millis,
     Micros,
     /// How many, which may be a mean.
@@ -148,6 +149,7 @@ impl Unit {
     fn text(self, value: f64) -> String {
         match self {
             Self::PerSecond => format!("{}/s", grouped(value)),
+            Self::Seconds => format!("{} s", short(value)),
             Self::Millis => format!("{} ms", short(value)),
             Self::Micros => format!("{} µs", short(value)),
             Self::Count => format!("{value:.2}"),

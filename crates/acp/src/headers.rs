@@ -192,6 +192,7 @@ mod tests {
         shown
     }
 
+    /// rpc §7: 49
     #[test]
     fn only_custom_headers_are_passed_through() {
         let headers = rules().outgoing(
@@ -289,6 +290,7 @@ mod tests {
         assert_eq!(shown(&headers), [("x-tag", "a"), ("x-tag", "b")]);
     }
 
+    /// rpc §7: 50
     #[test]
     fn trace_headers_are_recognised_in_any_case_and_tracestate_lines_are_joined() {
         let headers = rules().outgoing(
@@ -334,6 +336,7 @@ mod tests {
     }
 
     /// authz §7: 181
+    /// rpc §7: 52
     #[test]
     fn an_api_key_wins_over_a_cookie_a_cookie_over_a_bearer_and_each_brings_the_account() {
         let mut brought = vec![
@@ -379,6 +382,7 @@ mod tests {
     }
 
     /// authz §7: 183
+    /// rpc §7: 53
     #[test]
     fn the_session_cookie_is_found_among_messy_ones_and_the_others_stay_behind() {
         let messy =
@@ -411,6 +415,7 @@ mod tests {
     }
 
     /// authz §7: 182, 184
+    /// rpc §7: 54
     #[test]
     fn a_cookie_header_without_a_session_leaves_room_for_the_bearer() {
         let bearer = vec![("x-acting-user-authorization".to_owned(), "bEaReR t0k=".to_owned())];
@@ -423,6 +428,7 @@ mod tests {
         assert_eq!(shown(&headers), [("x-acting-user-authorization", "Bearer t")]);
     }
 
+    /// rpc §7: 55
     #[test]
     fn other_schemes_and_a_lone_account_are_not_delegated() {
         assert_eq!(delegated(&[("authorization", "Basic dTpw"), ("x-selected-account-id", "acme")]), []);

@@ -187,6 +187,7 @@ mod tests {
         Endpoints::new(host_override).unwrap().api_url(base).ok().map(String::from)
     }
 
+    /// rpc §7: 14
     #[test]
     fn the_endpoint_has_exactly_one_slash_before_api() {
         for (base, expected) in [
@@ -224,6 +225,8 @@ mod tests {
         }
     }
 
+    /// rpc §7: 13
+    /// conventions §11: 58
     #[test]
     fn the_override_replaces_exactly_the_docker_host() {
         for (base, expected) in [

@@ -135,6 +135,16 @@ mod tests {
     }
 
     fn checks(agents: MockAgentRepository, log: &Log, fails: &'static [&'static str]) -> HealthChecks {
+        ending(agents, log, fails, || Err(WorkflowError::NotFound))
+    }
+
+    /// The same, with what ending the old check comes to.
+    fn ending(
+        agents: MockAgentRepository,
+        log: &Log,
+        fails: &'static [&'static str],
+        end: fn() -> Result<(), WorkflowError>,
+    ) -> HealthChecks {
         let mut workflows = MockWorkflowGateway::new();
         let started = log.clone();
         workflows.expect_start().returning(move |workflow| {
@@ -148,11 +158,18 @@ mod tests {
         let ended = log.clone();
         workflows.expect_terminate().returning(move |id, reason| {
             ended.add(format!("terminate {id}: {reason}"));
-            Err(WorkflowError::NotFound)
+            end()
         });
         let settings =
             ScheduleSettings { health_checks: true, task_queue: "q".to_owned(), ..ScheduleSettings::default() };
         HealthChecks::new(Arc::new(agents), Some(Arc::new(workflows)), &settings, TaskTracker::new())
+    }
+
+    /// Waits until nothing goes on any more.
+    async fn settled(checks: &HealthChecks) {
+        let background = checks.starter.as_ref().unwrap().background.clone();
+        background.close();
+        tokio::time::timeout(Duration::from_secs(5), background.wait()).await.unwrap();
     }
 
     /// Pages of so many agents, and a log of which were read.
@@ -183,6 +200,7 @@ mod tests {
     }
 
     /// temporal §7: 21
+    /// agents §13: 55
     #[tokio::test]
     async fn a_promotion_ends_the_old_check_before_it_starts_the_new_one() {
         let log = Log::default();
@@ -190,9 +208,7 @@ mod tests {
 
         checks.promoted(&agent(1).id, &"d".into(), Some("http://new.test"));
         checks.promoted(&agent(2).id, &"d".into(), None);
-        let background = checks.starter.as_ref().unwrap().background.clone();
-        background.close();
-        tokio::time::timeout(Duration::from_secs(5), background.wait()).await.unwrap();
+        settled(&checks).await;
 
         assert_eq!(
             log.entries(),
@@ -201,5 +217,34 @@ mod tests {
                 "start healthcheck_workflow_0001",
             ]
         );
+    }
+
+    /// agents §13: 55
+    #[tokio::test]
+    async fn a_check_that_cannot_be_ended_goes_on_and_no_other_is_started() {
+        let log = Log::default();
+        let checks = ending(MockAgentRepository::new(), &log, &[], || Err(WorkflowError::Failed("broken".into())));
+
+        checks.promoted(&agent(1).id, &"d".into(), Some("http://new.test"));
+        settled(&checks).await;
+
+        let entries = log.entries();
+        assert!(entries.len() == 1 && entries[0].starts_with("terminate healthcheck_workflow_0001"), "{entries:?}");
+    }
+
+    /// agents §13: 56
+    #[tokio::test]
+    async fn where_checks_are_off_no_workflow_is_called() {
+        let background = TaskTracker::new();
+        // Mocks that were told of no call.
+        let (agents, workflows) = (MockAgentRepository::new(), MockWorkflowGateway::new());
+        let settings = ScheduleSettings { health_checks: false, ..ScheduleSettings::default() };
+        let checks = HealthChecks::new(Arc::new(agents), Some(Arc::new(workflows)), &settings, background.clone());
+
+        checks.registered(&agent(1));
+        checks.promoted(&agent(1).id, &"d".into(), Some("http://new.test"));
+
+        assert_eq!(checks.start_all().await.unwrap(), 0);
+        assert!(background.is_empty(), "nothing goes on in the background either");
     }
 }

@@ -354,13 +354,13 @@ impl App {
         self.shutdown.clone()
     }
 
-    /// Makes sure that the regular clean of idle tasks has its schedule, where it is switched on.
+    /// Makes sure that the regular clean of idle tasks has the schedule of the settings, where it is switched on, and none
+    /// otherwise.
     ///
     /// # Errors
     /// The scheduler cannot be reached, or the cron expression is none.
     pub async fn keep_sweep(&self) -> Result<(), Error> {
-        let sweep = &self.retention.settings().sweep;
-        if sweep.enabled { self.schedules.keep_sweep(&sweep.cron).await } else { Ok(()) }
+        self.schedules.keep_sweep(&self.retention.settings().sweep).await
     }
 
     /// Starts work that goes on when whoever asked for it has gone; [`Self::drain`] waits for it.

@@ -102,6 +102,8 @@ struct Viewer {
     /// The place after which to resume.
     last: Cursor,
     phase: Phase,
+    /// Whether it ended because something it needs did not work.
+    failed: bool,
     /// Items not yet taken.
     ready: VecDeque<StreamItem>,
     next_check: Instant,
@@ -140,6 +142,7 @@ impl Viewer {
             caller,
             last,
             phase,
+            failed: false,
             ready: VecDeque::new(),
             next_check: due,
             latest_check,
@@ -249,6 +252,7 @@ impl Viewer {
             Ok(false) => self.phase = Phase::Ended,
             Err(error) => {
                 tracing::warn!(task.id = %self.task_id, %error, "permission of an open stream cannot be checked");
+                self.failed = true;
                 self.phase = Phase::Ended;
             }
         }
@@ -270,6 +274,7 @@ impl Viewer {
             Err(error) => {
                 tracing::warn!(task.id = %self.task_id, %error, "stream cannot be replayed");
                 self.frame(Bytes::from_static(INTERRUPTED));
+                self.failed = true;
                 self.phase = Phase::Ended;
             }
         }
@@ -283,7 +288,11 @@ impl Viewer {
 impl Drop for Viewer {
     fn drop(&mut self) {
         metrics::gauge!("agentex_task_stream_active").decrement(1);
-        let outcome = if matches!(self.phase, Phase::Ended) { "completed" } else { "client_disconnect" };
+        let outcome = match self.phase {
+            Phase::Ended if self.failed => "error",
+            Phase::Ended => "completed",
+            Phase::Live(_) | Phase::Replaying => "client_disconnect",
+        };
         metrics::counter!("agentex_task_stream_closed_total", "outcome" => outcome).increment(1);
     }
 }
@@ -366,6 +375,7 @@ mod tests {
         }
     }
 
+    /// streaming §8: 23, 24, 27, 28
     #[test]
     fn entries_are_judged_by_type_and_task() {
         assert_eq!(

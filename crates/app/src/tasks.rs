@@ -338,6 +338,7 @@ mod tests {
     }
 
     /// authz §7: 107, 108
+    /// tasks §10: 43
     #[tokio::test]
     async fn a_delete_takes_the_edges_away_after_the_row_and_succeeds_even_if_that_fails() {
         for selector in [TaskSelector::Id("t".into()), TaskSelector::Name("n".into())] {

@@ -310,6 +310,7 @@ mod tests {
         assert_eq!(accumulator.salvage(), Some(MessageContent::text(Author::Agent, "kept")));
     }
 
+    /// rpc §7: 39
     #[test]
     fn reasoning_groups_by_part_and_allows_both_kinds() {
         let summary = |index, delta: &str| Delta::ReasoningSummary {

@@ -369,6 +369,7 @@ mod tests {
         assert_eq!(agent.updated_at, at(2));
     }
 
+    /// agents §13: 14
     #[test]
     fn an_unhealthy_agent_becomes_ready_by_an_equal_registration() {
         let mut agent = registration(Value::Null).into_agent(at(1));

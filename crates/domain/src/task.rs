@@ -236,6 +236,7 @@ impl Transition {
 mod tests {
     use super::*;
 
+    /// tasks §10: 16
     #[test]
     fn every_pair_of_status_and_transition_is_decided() {
         use TaskStatus::{Completed, Deleted, Failed, Interrupted, Running};

@@ -186,6 +186,7 @@ mod tests {
 
     use super::*;
 
+    /// streaming §8: 30, 31
     #[test]
     fn each_update_and_delta_has_the_documented_members() {
         let content = json!({"type": "text", "author": "agent", "style": "static", "format": "plain", "content": "", "attachments": null});

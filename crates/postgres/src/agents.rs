@@ -19,6 +19,7 @@ use crate::labels;
 use crate::lifecycle::{depart, settle, settlement_columns, settling};
 use crate::ordering::{push_order, push_page, push_scope};
 use crate::store::Pools;
+use crate::transaction::begin;
 
 /// All that a call needs: the agent, the URL of its production deployment and its newest internal key.
 macro_rules! dial_target {
@@ -99,7 +100,7 @@ impl PgAgents {
         at: Timestamp,
         settles: Option<&Settlement>,
     ) -> Result<Option<Reregistered>, StoreError> {
-        let mut transaction = self.primary().begin().await.map_err(store_error("agent"))?;
+        let mut transaction = begin(self.primary()).await.map_err(store_error("agent"))?;
         let Some(mut agent) = lock(&mut transaction, id).await? else { return Ok(None) };
         let revived = agent.is_deleted();
         let changed = agent.register_again(registration, always_stamp, at);
@@ -119,7 +120,7 @@ impl PgAgents {
         always_stamp: bool,
         at: Timestamp,
     ) -> Result<Option<Reregistered>, StoreError> {
-        let mut transaction = self.primary().begin().await.map_err(store_error("agent"))?;
+        let mut transaction = begin(self.primary()).await.map_err(store_error("agent"))?;
         let found = lock(&mut transaction, id).await?;
         let Some(mut agent) = found.filter(|agent| !agent.is_deleted()) else { return Ok(None) };
         let changed = agent.register_again(registration, always_stamp, at);
@@ -139,7 +140,7 @@ impl PgAgents {
         at: Timestamp,
         settles: Option<&Settlement>,
     ) -> Result<Option<Agent>, StoreError> {
-        let mut transaction = self.primary().begin().await.map_err(store_error("agent"))?;
+        let mut transaction = begin(self.primary()).await.map_err(store_error("agent"))?;
         let Some(mut agent) = lock(&mut transaction, id).await?.filter(Agent::is_deleted) else { return Ok(None) };
         agent.revive_as_build(description.to_owned(), metadata.cloned(), at);
         save(&mut transaction, &agent).await?;
@@ -157,7 +158,7 @@ impl PgAgents {
         at: Timestamp,
         departure: Option<&Departure>,
     ) -> Result<Option<Vec<Intent>>, StoreError> {
-        let mut transaction = self.primary().begin().await.map_err(store_error("agent"))?;
+        let mut transaction = begin(self.primary()).await.map_err(store_error("agent"))?;
         let deleted = sqlx::query(
             "UPDATE agents
                 SET status = 'DELETED', status_reason = $2, updated_at = $3
@@ -197,7 +198,7 @@ impl PgAgents {
 impl AgentRepository for PgAgents {
     #[tracing::instrument(level = "debug", name = "db.agent.insert", skip_all, fields(agent.id = %agent.id))]
     async fn insert(&self, agent: &Agent, settles: Option<Settlement>) -> Result<(), StoreError> {
-        let mut transaction = self.primary().begin().await.map_err(store_error("agent"))?;
+        let mut transaction = begin(self.primary()).await.map_err(store_error("agent"))?;
         let (intent, then, due_at) = settlement_columns(settles.as_ref());
         let done = sqlx::query(settling!(
             "INSERT INTO agents

@@ -10,6 +10,7 @@ use crate::labels;
 use crate::lifecycle::{depart, settle};
 use crate::ordering::{push_page, push_scope};
 use crate::store::Pools;
+use crate::transaction::begin;
 
 /// What is said to exist already when the name and kind are taken.
 const NAME: &str = "api key";
@@ -65,7 +66,7 @@ impl PgApiKeys {
         candidate: &ApiKey,
         settles: Option<&Settlement>,
     ) -> Result<InternalKey, StoreError> {
-        let mut transaction = self.pools.primary.begin().await.map_err(store_error(NAME))?;
+        let mut transaction = begin(&self.pools.primary).await.map_err(store_error(NAME))?;
         let agent: Option<String> = sqlx::query_scalar(
             "SELECT id
                FROM agents
@@ -90,7 +91,7 @@ impl PgApiKeys {
 
     /// The lock on the agent makes this wait for somebody who is deleting it, and them wait for this.
     async fn insert_once(&self, key: &ApiKey, settles: Option<&Settlement>) -> Result<(), StoreError> {
-        let mut transaction = self.pools.primary.begin().await.map_err(store_error(NAME))?;
+        let mut transaction = begin(&self.pools.primary).await.map_err(store_error(NAME))?;
         let agent: Option<String> = sqlx::query_scalar(
             "SELECT id
                FROM agents
@@ -115,7 +116,7 @@ impl PgApiKeys {
         at: Timestamp,
         departure: Option<&Departure>,
     ) -> Result<Option<Vec<Intent>>, StoreError> {
-        let mut transaction = self.pools.primary.begin().await.map_err(store_error(NAME))?;
+        let mut transaction = begin(&self.pools.primary).await.map_err(store_error(NAME))?;
         let deleted = sqlx::query("DELETE FROM agent_api_keys WHERE id = $1").bind(id.as_str());
         let deleted = deleted.execute(&mut *transaction).await.map_err(store_error(NAME))?;
         if deleted.rows_affected() == 0 {

@@ -12,6 +12,7 @@ use crate::json;
 use crate::labels;
 use crate::ordering::{push_order, push_page};
 use crate::store::Pools;
+use crate::transaction::begin;
 
 /// The columns of [`DeploymentRow`], of the table called `d`. A literal, so that statements stay constants.
 macro_rules! deployment_columns {
@@ -165,7 +166,7 @@ impl PgDeployments {
         id: &DeploymentId,
         at: Timestamp,
     ) -> Result<Promotion, StoreError> {
-        let mut transaction = self.primary().begin().await.map_err(store_error("deployment"))?;
+        let mut transaction = begin(self.primary()).await.map_err(store_error("deployment"))?;
         let agent = agents::lock(&mut transaction, agent_id).await?.filter(|agent| !agent.is_deleted());
         let Some(mut agent) = agent else { return Ok(Promotion::Absent) };
         let Some(deployment) = lock(&mut transaction, agent_id, id).await? else { return Ok(Promotion::Absent) };
@@ -212,7 +213,7 @@ impl PgDeployments {
     }
 
     async fn remove_once(&self, agent_id: &AgentId, id: &DeploymentId, at: Timestamp) -> Result<Removal, StoreError> {
-        let mut transaction = self.primary().begin().await.map_err(store_error("deployment"))?;
+        let mut transaction = begin(self.primary()).await.map_err(store_error("deployment"))?;
         let found = lock(&mut transaction, agent_id, id).await?;
         let Some(deployment) = found else { return Ok(Removal::Absent) };
         if deployment.is_production {

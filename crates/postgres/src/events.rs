@@ -122,10 +122,13 @@ impl EventRepository for PgEvents {
         content: Option<MessageContent>,
         at: Timestamp,
     ) -> Result<Event, StoreError> {
-        if let Err(error) = retry(|| self.append_once(id, task_id, agent_id, content.as_ref(), at)).await
-            && !matches!(error, StoreError::Duplicate { .. })
-        {
-            return Err(error);
+        match retry(|| self.append_once(id, task_id, agent_id, content.as_ref(), at)).await {
+            Ok(sequence_id) => {
+                let (id, task_id, agent_id) = (id.clone(), task_id.clone(), agent_id.clone());
+                return Ok(Event { id, sequence_id, task_id, agent_id, created_at: at, content });
+            }
+            Err(StoreError::Duplicate { .. }) => {}
+            Err(error) => return Err(error),
         }
         sqlx::query_as::<_, EventRow>(concat!("SELECT ", event_columns!(), " FROM events e WHERE e.id = $1"))
             .bind(id.as_str())

@@ -9,6 +9,7 @@ use sqlx::PgPool;
 use sqlx::types::Json;
 
 use crate::error::{corrupt, retry, store_error};
+use crate::transaction::begin;
 
 const NAME: &str = "gateway event";
 
@@ -53,7 +54,7 @@ impl PgGateways {
 
     async fn store(&self, event: &NewGatewayEvent) -> Result<GatewayAccepted, StoreError> {
         let NewGatewayEvent { id, provider, keys, lane, payload, at, keys_expire_at } = event;
-        let mut transaction = self.pool.begin().await.map_err(store_error(NAME))?;
+        let mut transaction = begin(&self.pool).await.map_err(store_error(NAME))?;
         // In one order, so that two deliveries with the same names wait for each other instead of locking each other out.
         let taken = sqlx::query(
             "INSERT INTO gateway_event_keys AS known (key, expires_at)

@@ -37,6 +37,7 @@ mod task_row;
 mod tasks;
 mod timers;
 mod trackers;
+mod transaction;
 
 pub use migrate::MigrateError;
 pub use options::PgOptions;

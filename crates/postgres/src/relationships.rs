@@ -11,6 +11,7 @@ use sqlx::types::Json;
 use sqlx::{PgPool, Row as _};
 
 use crate::error::store_error;
+use crate::transaction::begin_with;
 
 /// What is read in one such transaction is the state of one moment.
 const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
@@ -103,7 +104,7 @@ impl<'a> EdgeDocument<'a> {
 impl RelationshipStore for PgRelationships {
     #[tracing::instrument(level = "debug", name = "db.relationships.load", skip_all)]
     async fn load_each(&self, each: &mut (dyn FnMut(Relationship) + Send)) -> Result<Revision, RelationshipStoreError> {
-        let mut reading = self.pool.begin_with(BEGIN_SNAPSHOT).await.map_err(failed)?;
+        let mut reading = begin_with(&self.pool, BEGIN_SNAPSHOT).await.map_err(failed)?;
         let revision =
             sqlx::query_scalar("SELECT revision FROM authz_revision").fetch_one(&mut *reading).await.map_err(failed)?;
         let mut names = Names::default();

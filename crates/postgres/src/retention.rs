@@ -13,6 +13,7 @@ use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder, Transaction};
 use crate::error::{nothing_if_unstorable, retry, store_error};
 use crate::messages::{MessageRow, insert_messages, message_columns};
 use crate::states::{StateRow, state_columns};
+use crate::transaction::{begin, begin_with};
 
 /// Contents of tasks, taken away and put back. What is exported may be deleted next, so no replica is asked.
 pub(crate) struct PgRetention {
@@ -26,7 +27,7 @@ impl PgRetention {
 
     async fn clean_once(&self, task_id: &TaskId, order: &CleanOrder) -> Result<Cleaned, StoreError> {
         let CleanOrder { rules, extent, deleted_too, at } = order;
-        let mut transaction = self.pool.begin().await.map_err(store_error("task"))?;
+        let mut transaction = begin(&self.pool).await.map_err(store_error("task"))?;
         // Against writers of messages and states, too: their foreign keys make them wait for this lock.
         let Some(row) =
             task_row(&mut transaction, task_id, true).await?.filter(|row| *deleted_too || !row.is_deleted())
@@ -52,7 +53,7 @@ impl PgRetention {
 
     async fn rehydrate_once(&self, snapshot: &Snapshot) -> Result<Rehydrated, StoreError> {
         let Snapshot { task_id, messages, states } = snapshot;
-        let mut transaction = self.pool.begin().await.map_err(store_error("task"))?;
+        let mut transaction = begin(&self.pool).await.map_err(store_error("task"))?;
         match task_row(&mut transaction, task_id, true).await?.filter(|row| !row.is_deleted()) {
             None => return Ok(Rehydrated::Absent),
             Some(TaskFacts { cleaned_at: None, .. }) => return Ok(Rehydrated::NotCleaned),
@@ -80,7 +81,7 @@ impl RetentionRepository for PgRetention {
     #[tracing::instrument(level = "debug", name = "db.retention.export", skip_all, fields(task.id = %task_id))]
     async fn export(&self, task_id: &TaskId) -> Result<Option<Box<dyn SnapshotPages>>, StoreError> {
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-        let mut transaction = self.pool.begin_with(begin).await.map_err(store_error("snapshot"))?;
+        let mut transaction = begin_with(&self.pool, begin).await.map_err(store_error("snapshot"))?;
         // The first statement fixes what the transaction sees.
         let there = task_row(&mut transaction, task_id, false).await?.is_some_and(|row| !row.is_deleted());
         Ok(there.then(|| {

@@ -17,6 +17,7 @@ use crate::store::Pools;
 use crate::task_lists;
 use crate::task_orders::Orders;
 use crate::task_row::{TaskRow, task_columns};
+use crate::transaction::begin;
 
 /// How often a write is tried again whose outcome somebody else changed before it could be looked at.
 const LOOKS: u32 = 3;
@@ -113,7 +114,7 @@ impl PgTasks {
         at: Timestamp,
         departure: Option<&Departure>,
     ) -> Result<Option<DeletedTask>, StoreError> {
-        let mut transaction = self.primary().begin().await.map_err(store_error("task"))?;
+        let mut transaction = begin(self.primary()).await.map_err(store_error("task"))?;
         let row = sqlx::query_as::<_, TaskRow>(concat!(
             "UPDATE tasks AS t
                 SET status = 'DELETED', status_reason = $2, updated_at = $3

@@ -1,16 +1,22 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use agentex_domain::ports::{FinishedFire, FireLease, FireNow, StoreError, TimerRepository};
+use agentex_domain::ports::{FinishedFire, FireLease, FireNow, SetAside, StoreError, TimerRepository};
 use agentex_domain::{ClaimedFire, Fire, JsonObject, Misfire, RunTrigger, Timer, TimerAction, Timestamp, Timing};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use sqlx::postgres::PgRow;
 use sqlx::types::Json;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{FromRow as _, PgConnection, PgPool, Row as _};
 
 use crate::error::{Unreadable, corrupt, nothing_if_unstorable, retry, store_error};
+use crate::transaction::begin;
 
 const NAME: &str = "timer";
+
+/// For how long a timer that cannot be read is left alone before it is tried again, in milliseconds: a later release may
+/// have written it, or somebody may repair it.
+const SET_ASIDE: i64 = 600_000;
 
 /// The columns of [`TimerRow`], of the table called `t`. A literal, so that statements stay constants.
 macro_rules! timer_columns {
@@ -124,11 +130,12 @@ fn read_action(
 /// Timers and fires in the tables `schedule_timers` and `schedule_fires`.
 pub(crate) struct PgTimers {
     pool: PgPool,
+    unreadable: SetAside,
 }
 
 impl PgTimers {
-    pub(crate) const fn new(pool: PgPool) -> Self {
-        Self { pool }
+    pub(crate) fn new(pool: PgPool) -> Self {
+        Self { pool, unreadable: SetAside::default() }
     }
 
     async fn fire_due_once(
@@ -138,26 +145,27 @@ impl PgTimers {
         limit: u32,
         misfire: Misfire,
     ) -> Result<Vec<ClaimedFire>, StoreError> {
-        let mut transaction = self.pool.begin().await.map_err(store_error(NAME))?;
-        let rows = sqlx::query_as::<_, TimerRow>(concat!(
+        let mut transaction = begin(&self.pool).await.map_err(store_error(NAME))?;
+        let rows = sqlx::query(concat!(
             "SELECT ",
             timer_columns!(),
             " FROM schedule_timers t
-              WHERE t.next_at <= $1
+              WHERE t.next_at <= $1 AND t.id <> ALL($3)
               ORDER BY t.next_at
               LIMIT $2
                 FOR NO KEY UPDATE SKIP LOCKED"
         ))
         .bind(now.as_datetime())
         .bind(i64::from(limit))
+        .bind(self.unreadable.at(now))
         .fetch_all(&mut *transaction)
         .await
         .map_err(store_error(NAME))?;
-        if rows.is_empty() {
+
+        let mut timers = self.readable(&rows, now)?;
+        if timers.is_empty() {
             return Ok(Vec::new());
         }
-
-        let mut timers = rows.into_iter().map(read_timer).collect::<Result<Vec<_>, _>>()?;
         let running = running(&mut transaction, &timers).await?;
         let mut fires = Vec::new();
         for timer in &mut timers {
@@ -170,8 +178,25 @@ impl PgTimers {
         Ok(fires.into_iter().map(|fire| ClaimedFire { fire, attempt: 1, fence: 1 }).collect())
     }
 
+    /// The timers among the rows; what is none is set aside, so that the others fire.
+    fn readable(&self, rows: &[PgRow], now: Timestamp) -> Result<Vec<Timer>, StoreError> {
+        let mut timers = Vec::with_capacity(rows.len());
+        for row in rows {
+            let id: String = row.try_get("id").map_err(store_error(NAME))?;
+            match TimerRow::from_row(row).map_err(|source| corrupt("schedule_timers", &id, source)).and_then(read_timer)
+            {
+                Ok(timer) => timers.push(timer),
+                Err(error) => {
+                    tracing::error!(timer.id = %id, %error, "a timer cannot be read and does not fire");
+                    self.unreadable.add(id, now.plus_millis(SET_ASIDE));
+                }
+            }
+        }
+        Ok(timers)
+    }
+
     async fn fire_now_once(&self, fire: &Fire, at: Timestamp) -> Result<FireNow, StoreError> {
-        let mut transaction = self.pool.begin().await.map_err(store_error("fire"))?;
+        let mut transaction = begin(&self.pool).await.map_err(store_error("fire"))?;
         if insert_fires(&mut transaction, std::slice::from_ref(fire), 0, at).await?.is_empty() {
             return Ok(FireNow::Known);
         }
@@ -195,7 +220,7 @@ impl PgTimers {
     }
 
     async fn claim_once(&self, now: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<ClaimedFire>, StoreError> {
-        sqlx::query_as::<_, FireRow>(concat!(
+        let fires = sqlx::query_as::<_, FireRow>(concat!(
             "WITH due AS (
                  SELECT id, due_at
                    FROM schedule_fires
@@ -221,10 +246,14 @@ impl PgTimers {
         .bind(i64::from(limit))
         .fetch_all(&self.pool)
         .await
-        .map_err(store_error("fire"))?
-        .into_iter()
-        .map(read_fire)
-        .collect()
+        .map_err(store_error("fire"))?;
+        // The others are claimed all the same; it comes again when its lease ends.
+        let readable = fires.into_iter().filter_map(|row| {
+            read_fire(row)
+                .inspect_err(|error| tracing::error!(%error, "a fire cannot be read and is not carried out"))
+                .ok()
+        });
+        Ok(readable.collect())
     }
 
     async fn extend_once(&self, leases: &[FireLease], until: Timestamp) -> Result<Vec<String>, StoreError> {
@@ -467,13 +496,14 @@ impl TimerRepository for PgTimers {
     #[tracing::instrument(level = "debug", name = "db.timer.next_due", skip_all)]
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         let next: Option<DateTime<Utc>> = sqlx::query_scalar(
-            "SELECT LEAST((SELECT min(next_at) FROM schedule_timers WHERE next_at IS NOT NULL),
+            "SELECT LEAST((SELECT min(next_at) FROM schedule_timers WHERE next_at IS NOT NULL AND id <> ALL($1)),
                           (SELECT min(due_at) FROM schedule_fires WHERE finished_at IS NULL))",
         )
+        .bind(self.unreadable.all())
         .fetch_one(&self.pool)
         .await
         .map_err(store_error(NAME))?;
-        Ok(next.map(Timestamp::new))
+        Ok(next.map(Timestamp::new).into_iter().chain(self.unreadable.next()).min())
     }
 
     #[tracing::instrument(level = "debug", name = "db.timer.prune", skip_all)]

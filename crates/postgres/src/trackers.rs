@@ -9,6 +9,7 @@ use sqlx::{PgConnection, PgPool, QueryBuilder};
 use crate::error::{nothing_if_unstorable, store_error};
 use crate::ordering::{push_order, push_page};
 use crate::task_items::{of_live_task, push_task_items};
+use crate::transaction::begin;
 
 /// The columns of [`TrackerRow`], of the table called `k`. A literal, so that statements stay constants.
 macro_rules! tracker_columns {
@@ -91,7 +92,7 @@ impl TrackerRepository for PgTrackers {
     #[tracing::instrument(level = "debug", name = "db.tracker.update", skip_all, fields(tracker.id = %id))]
     async fn update(&self, id: &TrackerId, change: &TrackerChange, at: Timestamp) -> Result<TrackerUpdate, StoreError> {
         let TrackerChange { last_processed_event_id, status, status_reason } = change;
-        let mut transaction = self.pool.begin().await.map_err(store_error("tracker"))?;
+        let mut transaction = begin(&self.pool).await.map_err(store_error("tracker"))?;
         let Some(row) = lock(&mut transaction, id).await? else { return Ok(TrackerUpdate::Absent) };
         if let Some(event) = last_processed_event_id
             && let Some(refusal) = refusal(&mut transaction, &row, event).await?

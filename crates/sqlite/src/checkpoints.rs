@@ -119,7 +119,7 @@ impl CheckpointRepository for SqliteCheckpoints {
         checkpoint_id: Option<String>,
     ) -> Result<Option<CheckpointTuple>, StoreError> {
         // A transaction sees one moment; reading, it waits for nobody.
-        let mut moment = self.database.readers.begin().await.map_err(store_error("checkpoint"))?;
+        let mut moment = self.database.begin_reading().await.map_err(store_error("checkpoint"))?;
         let row: Option<CheckpointRow> = sqlx::query_as(concat!(
             "SELECT ",
             checkpoint_columns!(),

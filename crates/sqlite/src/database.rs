@@ -20,6 +20,12 @@ impl Database {
     pub(crate) async fn begin(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
         self.writer.begin_with("BEGIN IMMEDIATE").await
     }
+
+    /// Begins a transaction that only reads and waits for nobody; it sees the moment of its first statement.
+    #[expect(clippy::disallowed_methods, reason = "SQLite's driver rolls back what nobody took over")]
+    pub(crate) async fn begin_reading(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
+        self.readers.begin().await
+    }
 }
 
 /// JSON as it is stored; numbers keep all their digits.

@@ -75,7 +75,7 @@ impl RelationshipStore for SqliteRelationships {
     #[tracing::instrument(name = "db.relationships.load", level = "debug", skip_all)]
     async fn load_each(&self, each: &mut (dyn FnMut(Relationship) + Send)) -> Result<Revision, RelationshipStoreError> {
         // One transaction, so that the revision counts exactly what is read.
-        let mut reading = self.database.readers.begin().await.map_err(failed)?;
+        let mut reading = self.database.begin_reading().await.map_err(failed)?;
         let (revision, _) = state(&mut reading).await.map_err(failed)?;
         let mut names = Names::default();
         let mut rows = sqlx::query(
@@ -102,7 +102,7 @@ impl RelationshipStore for SqliteRelationships {
 
     #[tracing::instrument(name = "db.relationships.changes_since", level = "debug", skip_all)]
     async fn changes_since(&self, seen: Revision) -> Result<Changes, RelationshipStoreError> {
-        let mut reading = self.database.readers.begin().await.map_err(failed)?;
+        let mut reading = self.database.begin_reading().await.map_err(failed)?;
         let (revision, forgotten) = state(&mut reading).await.map_err(failed)?;
         if !(forgotten..=revision).contains(&seen.0) {
             return Ok(Changes::Reload);

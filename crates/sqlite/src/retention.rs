@@ -24,7 +24,7 @@ impl RetentionRepository for SqliteRetention {
     #[tracing::instrument(name = "db.retention.export", level = "debug", skip_all, fields(task.id = %task_id))]
     async fn export(&self, task_id: &TaskId) -> Result<Option<Box<dyn SnapshotPages>>, StoreError> {
         // The first statement fixes what the transaction sees.
-        let mut transaction = self.database.readers.begin().await.map_err(store_error("snapshot"))?;
+        let mut transaction = self.database.begin_reading().await.map_err(store_error("snapshot"))?;
         let there: bool =
             sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM tasks WHERE id = ?1 AND status <> 'DELETED')")
                 .bind(task_id.as_str())

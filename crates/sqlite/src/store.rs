@@ -148,7 +148,7 @@ impl SqliteStore {
             gateways: Arc::new(SqliteGateways { database: database() }),
             retention: Arc::new(SqliteRetention { database: database() }),
             run_schedules: Arc::new(SqliteRunSchedules { database: database() }),
-            timers: Arc::new(SqliteTimers { database: database() }),
+            timers: Arc::new(SqliteTimers::new(database())),
             agent_checks: Arc::new(SqliteAgentChecks { database: database() }),
             probe: Arc::new(SqliteProbe { database: database() }),
         }

@@ -1,21 +1,49 @@
 use std::sync::Arc;
 
-use agentex_domain::ports::{FinishedFire, FireLease, FireNow, StoreError, TimerRepository};
+use agentex_domain::ports::{FinishedFire, FireLease, FireNow, SetAside, StoreError, TimerRepository};
 use agentex_domain::{ClaimedFire, Fire, Misfire, Timer, Timestamp};
 use async_trait::async_trait;
 use sqlx::query::Query;
-use sqlx::sqlite::SqliteArguments;
-use sqlx::{Sqlite, SqliteConnection};
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{FromRow as _, Row as _, Sqlite, SqliteConnection};
 
 use crate::database::{Database, json_text};
 use crate::error::store_error;
 use crate::rows::{FireRow, TimerRow, action_columns, fire_columns, timer_columns};
 
 pub(crate) struct SqliteTimers {
-    pub(crate) database: Database,
+    database: Database,
+    unreadable: SetAside,
 }
 
 const NAME: &str = "timer";
+
+/// For how long a timer that cannot be read is left alone before it is tried again, in milliseconds: a later release may
+/// have written it, or somebody may repair it.
+const SET_ASIDE: i64 = 600_000;
+
+impl SqliteTimers {
+    pub(crate) fn new(database: Database) -> Self {
+        Self { database, unreadable: SetAside::default() }
+    }
+
+    /// The timer of the row, unless there is none in it: then it is set aside, so that the others fire.
+    fn readable(&self, row: &SqliteRow, now: Timestamp) -> Result<Option<Timer>, StoreError> {
+        let id: String = row.try_get("id").map_err(store_error(NAME))?;
+        match TimerRow::from_row(row).map_err(|source| corrupt(&id, source)).and_then(Timer::try_from) {
+            Ok(timer) => Ok(Some(timer)),
+            Err(error) => {
+                tracing::error!(timer.id = %id, %error, "a timer cannot be read and does not fire");
+                self.unreadable.add(id, now.plus_millis(SET_ASIDE));
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn corrupt(id: &str, source: sqlx::Error) -> StoreError {
+    StoreError::Corrupt { table: "schedule_timers", id: id.to_owned(), source: source.into() }
+}
 
 #[async_trait]
 impl TimerRepository for SqliteTimers {
@@ -98,30 +126,45 @@ impl TimerRepository for SqliteTimers {
         misfire: Misfire,
     ) -> Result<Vec<ClaimedFire>, StoreError> {
         // Nearly always nothing is due; that is found out without the writer.
-        let waiting: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM schedule_timers WHERE next_at <= ?1)")
-            .bind(now.as_micros())
-            .fetch_one(&self.database.readers)
-            .await
-            .map_err(store_error(NAME))?;
+        let unreadable = json_text(&self.unreadable.at(now));
+        let waiting: bool = sqlx::query_scalar(
+            r#"
+            SELECT EXISTS (SELECT 1
+                             FROM schedule_timers
+                            WHERE next_at <= ?1 AND id NOT IN (SELECT value FROM json_each(?2)))
+            "#,
+        )
+        .bind(now.as_micros())
+        .bind(&unreadable)
+        .fetch_one(&self.database.readers)
+        .await
+        .map_err(store_error(NAME))?;
         if !waiting {
             return Ok(Vec::new());
         }
 
         let mut transaction = self.database.begin().await.map_err(store_error(NAME))?;
-        let due: Vec<TimerRow> = sqlx::query_as(concat!(
+        let due = sqlx::query(concat!(
             "SELECT ",
             timer_columns!(),
-            " FROM schedule_timers WHERE next_at <= ?1 ORDER BY next_at, id LIMIT ?2"
+            r#"
+              FROM schedule_timers
+             WHERE next_at <= ?1
+               AND id NOT IN (SELECT value FROM json_each(?3))
+             ORDER BY next_at, id
+             LIMIT ?2
+            "#
         ))
         .bind(now.as_micros())
         .bind(limit)
+        .bind(&unreadable)
         .fetch_all(&mut *transaction)
         .await
         .map_err(store_error(NAME))?;
 
         let mut fired = Vec::new();
-        for row in due {
-            let mut timer = Timer::try_from(row)?;
+        for row in &due {
+            let Some(mut timer) = self.readable(row, now)? else { continue };
             let running = is_running(&mut transaction, &timer.id).await?;
             let fires = timer.come_due(now, running, &misfire);
             replace(&mut transaction, &timer).await?;
@@ -205,7 +248,12 @@ impl TimerRepository for SqliteTimers {
         .await
         .map_err(store_error("fire"))?;
         transaction.commit().await.map_err(store_error("fire"))?;
-        let mut claimed = rows.into_iter().map(ClaimedFire::try_from).collect::<Result<Vec<_>, _>>()?;
+        // The others are claimed all the same; it comes again when its lease ends.
+        let readable = rows.into_iter().filter_map(|row| {
+            let fire = ClaimedFire::try_from(row);
+            fire.inspect_err(|error| tracing::error!(%error, "a fire cannot be read and is not carried out")).ok()
+        });
+        let mut claimed: Vec<ClaimedFire> = readable.collect();
         claimed.sort_by_key(|claimed| ids.iter().position(|id| *id == claimed.fire.id));
         Ok(claimed)
     }
@@ -308,15 +356,18 @@ impl TimerRepository for SqliteTimers {
         let micros: Option<i64> = sqlx::query_scalar(
             r#"
             SELECT min(at)
-              FROM (SELECT (SELECT min(next_at) FROM schedule_timers WHERE next_at IS NOT NULL) AS at
+              FROM (SELECT (SELECT min(next_at)
+                              FROM schedule_timers
+                             WHERE next_at IS NOT NULL AND id NOT IN (SELECT value FROM json_each(?1))) AS at
                     UNION ALL
                     SELECT (SELECT min(due_at) FROM schedule_fires WHERE finished_at IS NULL))
             "#,
         )
+        .bind(json_text(&self.unreadable.all()))
         .fetch_one(&self.database.readers)
         .await
         .map_err(store_error(NAME))?;
-        Ok(micros.and_then(Timestamp::from_micros))
+        Ok(micros.and_then(Timestamp::from_micros).into_iter().chain(self.unreadable.next()).min())
     }
 
     #[tracing::instrument(name = "db.timer.prune", level = "debug", skip_all)]

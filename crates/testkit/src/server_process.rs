@@ -12,7 +12,7 @@ use crate::process::{ChildProcess, Stream};
 const START_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
-/// A running server. It ends with the value; a failing test shows what it wrote.
+/// A running server, or a worker without a URL. It ends with the value; a failing test shows what it wrote.
 pub struct ServerProcess {
     process: ChildProcess,
     url: String,
@@ -34,23 +34,47 @@ impl ServerProcess {
         K: AsRef<OsStr>,
         V: AsRef<OsStr>,
     {
-        let bin = bin.as_ref();
-        let mut command = Command::new(bin);
+        let mut command = Command::new(bin.as_ref());
         command.args(args).envs(env);
+        Self::launch(command, url_in).await
+    }
+
+    /// Starts the program at `bin` with something to do that has no URL, and waits for the first line on its standard
+    /// output.
+    ///
+    /// # Panics
+    /// When it does not start or writes nothing within a minute; the text shows what it logged.
+    pub async fn start_worker<A, K, V>(
+        bin: impl AsRef<Path>,
+        args: impl IntoIterator<Item = A>,
+        env: impl IntoIterator<Item = (K, V)>,
+    ) -> Self
+    where
+        A: AsRef<OsStr>,
+        K: AsRef<OsStr>,
+        V: AsRef<OsStr>,
+    {
+        let mut command = Command::new(bin.as_ref());
+        command.args(args).envs(env);
+        Self::launch(command, |_| Some(String::new())).await
+    }
+
+    async fn launch(command: Command, ready: fn(&str) -> Option<String>) -> Self {
+        let bin = command.get_program().to_owned();
         let process = match ChildProcess::start(command, Signal::TERM) {
             Ok(process) => process,
             Err(error) => panic!("{} does not start: {error}", bin.display()),
         };
         let url = process
             .output()
-            .first(START_LIMIT, |line| (line.stream == Stream::Out).then(|| url_in(&line.text)).flatten());
+            .first(START_LIMIT, |line| (line.stream == Stream::Out).then(|| ready(&line.text)).flatten());
         match url.await {
             Some(url) => Self { process, url },
-            None => panic!("{} named no URL:\n{}", bin.display(), process.output().text()),
+            None => panic!("{} did not say that it is ready:\n{}", bin.display(), process.output().text()),
         }
     }
 
-    /// Where it listens, without a slash at the end.
+    /// Where it listens, without a slash at the end; empty for a worker.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url

@@ -6,6 +6,7 @@ mod chunks;
 mod memory;
 mod redis_viewers;
 mod rows;
+mod schedules;
 mod start;
 mod viewers;
 mod writes;
@@ -43,6 +44,7 @@ impl Bench {
                 Group::Messages => rows::messages(&bench, backend).await,
                 Group::Writes => writes::measure(&bench, backend).await,
                 Group::Rpc => calls::measure(&bench, backend).await,
+                Group::Schedules => schedules::measure(&bench, backend).await,
                 Group::Authz => authz::measure(&bench, backend).await,
                 Group::Chunks => chunks::measure(&bench, backend).await,
                 Group::Viewers => viewers::measure(&bench, backend).await,

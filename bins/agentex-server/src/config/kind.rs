@@ -182,6 +182,7 @@ fn has_more(text: &str, prefix: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// conventions §11: 55
     #[test]
     fn booleans_are_strict_in_any_case() {
         assert_eq!(["True", "1", "FALSE", "0"].map(boolean), [Some(true), Some(true), Some(false), Some(false)]);

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use agentex::acp::{AcpClient, AcpOptions, ChatOptions, TransferOptions};
 use agentex::app::{RetentionSettings, ScheduleSettings, SecretsKey, Settings, SweepSettings};
-use agentex::domain::CleanExtent;
+use agentex::domain::{CleanExtent, Misfire, MisfirePolicy};
 use agentex::http::{AllowedOrigins, CorsOptions, HttpOptions};
 
 use kind::Kind;
@@ -48,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) temporal: Option<Temporal>,
     /// Whether `serve` does what comes due, too.
     pub(crate) works: bool,
+    /// What becomes of missed occurrences without Temporal.
+    pub(crate) misfire: Misfire,
     pub(crate) secrets_key: Option<SecretsKey>,
     pub(crate) api_key_pepper: String,
     pub(crate) authorization: Authorization,
@@ -220,6 +222,11 @@ impl Values {
             redis,
             temporal,
             works: self.boolean("AGENTEX_BACKGROUND_WORK"),
+            misfire: Misfire {
+                policy: self.parsed("AGENTEX_SCHEDULE_MISFIRE", misfire_policy),
+                window: Duration::from_secs(self.number("AGENTEX_SCHEDULE_MISFIRE_WINDOW_S")),
+                ..Misfire::default()
+            },
             warnings,
             notes: self.notes(),
             port: self.number("AGENTEX_LISTEN_PORT"),
@@ -455,6 +462,15 @@ fn is_loopback(host: &str) -> bool {
 /// The texts that deployments write where they have no Temporal.
 fn is_temporal(address: &str) -> bool {
     !["", "false", "False", "null", "None", "undefined"].contains(&address)
+}
+
+fn misfire_policy(text: &str) -> Option<MisfirePolicy> {
+    match text {
+        "skip" => Some(MisfirePolicy::Skip),
+        "fire_once" => Some(MisfirePolicy::FireOnce),
+        "catch_up" => Some(MisfirePolicy::CatchUp),
+        _ => None,
+    }
 }
 
 /// Every flag that stands for a setting.

@@ -140,6 +140,7 @@ fn everything_wrong_is_reported_at_once_by_name_and_never_by_value() {
     assert!(!found.join("\n").contains("s3cret"), "{found:?}");
 }
 
+/// conventions §11: 54, 56
 #[test]
 fn a_bad_boolean_or_number_names_its_variable_and_what_is_allowed() {
     assert_eq!(
@@ -174,6 +175,7 @@ fn an_open_server_is_reachable_from_outside_only_when_asked_for() {
     }
 }
 
+/// conventions §11: 57
 #[test]
 fn values_that_mean_no_temporal_are_silent_and_an_address_is_a_warning() {
     for none in ["", "false", "False", "null", "None", "undefined"] {
@@ -315,4 +317,19 @@ fn retention_is_read_strictly_and_cleans_nothing_unless_told() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn what_becomes_of_missed_occurrences_is_a_setting() {
+    assert_eq!(good(&Sources::default()).misfire, Misfire::default());
+
+    for (text, policy) in
+        [("skip", MisfirePolicy::Skip), ("fire_once", MisfirePolicy::FireOnce), ("catch_up", MisfirePolicy::CatchUp)]
+    {
+        let given = [("AGENTEX_SCHEDULE_MISFIRE", text), ("AGENTEX_SCHEDULE_MISFIRE_WINDOW_S", "600")];
+        let expected = Misfire { policy, window: Duration::from_secs(600), ..Misfire::default() };
+        assert_eq!(good(&environment(&given)).misfire, expected);
+    }
+    let refused = problem(&[("AGENTEX_SCHEDULE_MISFIRE", "always")]);
+    assert!(refused.contains("skip") && refused.contains("catch_up"), "{refused}");
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentex::domain::ports::SystemClock;
-use agentex::inprocess::InProcessOptions;
+use agentex::inprocess::{InProcessOptions, SchedulerOptions};
 use agentex::{Agentex, BuildError, Builder, Tools, ToolsUse};
 
 use crate::config::{Config, Store};
@@ -27,7 +27,9 @@ pub(crate) fn builder(config: &Config) -> anyhow::Result<Builder> {
     if let Some(key) = &config.secrets_key {
         builder = builder.secrets_key(key.clone());
     }
-    builder = builder.background_work(config.works);
+    builder = builder
+        .background_work(config.works)
+        .in_process_scheduler(SchedulerOptions { misfire: config.misfire, ..SchedulerOptions::default() });
     #[cfg(feature = "temporal")]
     if let Some(options) = temporal_options(config)? {
         builder = builder.temporal(options);

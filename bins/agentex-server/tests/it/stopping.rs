@@ -40,6 +40,7 @@ async fn a_stop_ends_open_streams_and_exits_cleanly() {
 }
 
 /// Behaviour 61 of the conventions.
+/// conventions §11: 61
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_turns_readiness_off_at_once_and_lets_requests_finish() {
     let folder = Folder::new();

@@ -39,7 +39,7 @@ const CLOSED_V6: [(Ipv6Addr, u32); 3] = [
 pub(super) fn is_allowed(address: IpAddr, policy: AddressPolicy) -> bool {
     match policy {
         AddressPolicy::PublicOnly => is_public(address),
-        AddressPolicy::LoopbackInClear => is_public(address) || address.is_loopback(),
+        AddressPolicy::LoopbackInClear | AddressPolicy::Loopback => is_public(address) || address.is_loopback(),
     }
 }
 

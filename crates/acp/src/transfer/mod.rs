@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use reqwest::{Body, Client, Proxy, Response};
-use rustls::ClientConfig;
+use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
 use crate::{AcpSetupError, tls};
@@ -84,6 +84,8 @@ pub enum AddressPolicy {
     PublicOnly,
     /// Loopback too, and there without TLS: for fixtures of tests, never for a server.
     LoopbackInClear,
+    /// Loopback too, with TLS like everywhere: for fixtures of tests, never for a server.
+    Loopback,
 }
 
 /// Carries documents over HTTPS. Nothing is kept between transfers: each dials only the addresses its URL was vetted with.
@@ -116,6 +118,15 @@ impl HttpTransfer {
         let transfer = Self { options, policy, resolver, tls };
         transfer.client(None).map_err(|error| AcpSetupError::Http(error.without_url().into()))?;
         Ok(transfer)
+    }
+
+    /// The same for servers that a test makes up: these certificate authorities count, and those of the machine do not.
+    ///
+    /// # Errors
+    /// TLS cannot be set up with them.
+    pub fn trusting(mut self, authorities: RootCertStore) -> Result<Self, AcpSetupError> {
+        self.tls = tls::trusting(authorities).map_err(|error| AcpSetupError::Http(error.into()))?;
+        Ok(self)
     }
 
     /// The addresses of a host; none when there are none, or nobody can tell in time.

@@ -86,6 +86,7 @@ async fn connections_are_used_again() {
 }
 
 /// authz §7: 181, 187
+/// rpc §7: 50, 51
 #[tokio::test]
 async fn trace_context_key_and_request_id_reach_the_agent_on_every_method() {
     let agent = Agent::listen().await;
@@ -131,6 +132,7 @@ async fn trace_context_key_and_request_id_reach_the_agent_on_every_method() {
     }
 }
 
+/// rpc §7: 57
 #[tokio::test]
 async fn without_a_key_the_header_is_absent() {
     let agent = Agent::listen().await;
@@ -159,6 +161,7 @@ async fn an_error_answer_keeps_the_agents_code_and_text() {
     assert_eq!(message, "Method task/interrupt not found");
 }
 
+/// rpc §7: 20
 #[tokio::test]
 async fn an_answer_to_another_request_is_refused() {
     let outcome = answered("200 OK", |_| json!({"result": {}, "id": "other"}).to_string()).await;
@@ -173,6 +176,7 @@ async fn an_answer_that_is_not_json_is_malformed() {
     assert!(matches!(outcome, Err(AgentCallError::Malformed)), "{outcome:?}");
 }
 
+/// rpc §7: 21
 #[tokio::test]
 async fn statuses_that_are_no_success_are_reported_whatever_the_body_says() {
     for status in [500, 503, 404, 400, 304] {
@@ -189,6 +193,7 @@ async fn statuses_that_are_no_success_are_reported_whatever_the_body_says() {
     }
 }
 
+/// rpc §7: 21
 #[tokio::test]
 async fn a_redirect_is_reported_and_not_followed() {
     let (agent, elsewhere) = (Agent::listen().await, Agent::listen().await);
@@ -212,6 +217,7 @@ async fn an_answer_longer_than_four_mebibytes_is_refused() {
     assert!(matches!(outcome, Err(AgentCallError::TooLarge)), "{outcome:?}");
 }
 
+/// rpc §7: 21
 #[tokio::test]
 async fn an_agent_that_hangs_is_given_up_after_the_call_timeout_and_cancel_has_its_own() {
     let agent = Agent::listen().await;

@@ -78,6 +78,7 @@ async fn a_handshake_that_never_ends_is_given_up_after_the_connect_timeout() {
     assert!(agent.nobody_connects().await, "a time-out is not worth another wait");
 }
 
+/// conventions §11: 58
 #[tokio::test]
 async fn the_docker_host_is_replaced_by_the_override() {
     let agent = Agent::listen().await;

@@ -7,6 +7,8 @@ mod build;
 mod calls;
 mod connections;
 mod forward;
+mod health;
 mod metrics;
 mod streams;
+mod tls;
 mod transfer;

@@ -4,6 +4,7 @@
 
 mod authorization;
 mod gateways;
+mod retention;
 
 use std::sync::Arc;
 use std::time::Duration;

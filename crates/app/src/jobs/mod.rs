@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use agentex_domain::ports::{AgentHealth, CleanOutcome, JobError, Jobs, RunOutcome, StoreError, SweepConfig};
-use agentex_domain::{AgentId, RunScheduleId, RunTrigger, TaskId};
+use agentex_domain::{AgentId, CleanCounts, RunScheduleId, RunTrigger, TaskId};
 use async_trait::async_trait;
 
 use crate::{App, Error, SweepSettings, Swept};
@@ -130,18 +130,18 @@ impl Jobs for AppJobs {
             stale_running_days,
         };
         let swept = self.app.retention.sweep_task(&settings, task).await.map_err(again)?;
-        let (status, reason) = match swept {
-            Swept::Cleaned => ("cleaned", None),
-            Swept::WouldClean => ("dry_run", None),
-            Swept::Skipped(reason) => ("skipped", Some(reason)),
+        let (status, reason, counts) = match swept {
+            Swept::Cleaned(counts) => ("cleaned", None, counts),
+            Swept::WouldClean => ("dry_run", None, CleanCounts::default()),
+            Swept::Skipped(reason) => ("skipped", Some(reason), CleanCounts::default()),
         };
         Ok(CleanOutcome {
             task_id: task.clone(),
             status,
             reason,
-            messages_deleted: 0,
-            task_states_deleted: 0,
-            events_deleted: 0,
+            messages_deleted: counts.messages,
+            task_states_deleted: counts.states,
+            events_deleted: counts.events,
         })
     }
 }

@@ -3,16 +3,16 @@
 use std::sync::PoisonError;
 
 use agentex_authz::Principal;
-use agentex_domain::ports::{AgentCallError, JobError, RunOutcome};
+use agentex_domain::ports::{AgentCallError, DialTarget, JobError, RunOutcome};
 use agentex_domain::{
-    AcpType, JsonObject, MessageContent, RunSchedule, RunScheduleId, RunTrigger, ScheduleInput, Style, Task, TaskId,
+    JsonObject, MessageContent, RunSchedule, RunScheduleId, RunTrigger, ScheduleInput, Style, Task, TaskId, TaskStatus,
     TextFormat,
 };
 use serde_json::{Value, json};
 
 use super::{AppJobs, again, failed};
 use crate::schedules::names;
-use crate::{AgentSelector, Caller, Error, RequestContext, RpcOutcome, RpcRequest, TaskSelector};
+use crate::{Caller, Error, RequestContext, RpcOutcome, RpcRequest, TaskSelector};
 
 /// Member of a task's metadata that says that the task was told its first input.
 const DELIVERED: &str = "scheduled_input_delivered";
@@ -39,8 +39,8 @@ impl AppJobs {
             return Ok(skipped("schedule_paused"));
         }
         let creator = Principal::from_json(Value::Object(schedule.creator_principal.clone()));
-        let agent = stores.agents.find(&schedule.agent_id).await.map_err(failed)?;
-        let Some(agent) = agent.filter(|agent| !agent.is_deleted()) else {
+        let dial = stores.agents.dial_target(&schedule.agent_id).await.map_err(failed)?;
+        let Some(dial) = dial.filter(|dial| !dial.agent.is_deleted()) else {
             if let Err(error) = self.app.schedules.delete_run(&Caller::Principal(creator), &schedule).await {
                 tracing::warn!(%error, "the schedule of a deleted agent could not be removed yet");
             }
@@ -53,7 +53,7 @@ impl AppJobs {
             (false, true) => return self.denied(schedule, None, "the schedule has no creator".to_owned()).await,
         };
         let name = names::task_name(id, fire_id);
-        let occurrence = Occurrence { jobs: self, schedule, caller, name, acp_type: agent.acp_type };
+        let occurrence = Occurrence { jobs: self, schedule, caller, name, dial };
         occurrence.run(fire_id, trigger).await
     }
 
@@ -96,7 +96,7 @@ struct Occurrence<'a> {
     caller: Caller,
     /// The name of the task, and of everything that is delivered to it.
     name: String,
-    acp_type: AcpType,
+    dial: DialTarget,
 }
 
 /// Why an occurrence ends before it is through.
@@ -134,19 +134,55 @@ impl Occurrence<'_> {
                 task_id: Some(task.id.clone()),
             });
         }
-        let known = call.existing_task().map(|task| task.id.clone());
-        let task = match app.rpc.dispatch(call).await {
-            Ok(RpcOutcome::Task(task)) => task,
-            Ok(_) => return Err(Stop::Again(JobError { message: "no task was answered".to_owned(), source: None })),
-            Err(error) => return Err(stopped(error, known)),
+        let interrupted = self.interrupted(call.existing_task()).await?;
+        let task = match interrupted {
+            Some(task) if self.is_over_for(&task) => {
+                self.mark_delivered(&task).await?;
+                return Ok(RunOutcome::Skipped {
+                    reason: "input_already_delivered",
+                    detail: None,
+                    task_id: Some(task.id),
+                });
+            }
+            Some(task) => task,
+            None => self.made_known(call).await?,
         };
 
         let (request, method) = self.delivery(&task, initial_input);
         let call = self.authorize(request, Some(&task)).await?.delivering(self.name.clone());
         app.rpc.dispatch(call).await.map_err(|error| stopped(error, Some(task.id.clone())))?;
-        let marked = app.stores.tasks.set_metadata_flag(&task.id, DELIVERED, app.clock.now()).await;
-        marked.map_err(|error| Stop::Again(failed(error)))?;
+        self.mark_delivered(&task).await?;
         Ok(RunOutcome::Launched { task_id: task.id, method })
+    }
+
+    /// The task of this occurrence, where an attempt before has begun to tell it its input: its agent knows of it already.
+    async fn interrupted(&self, task: Option<&Task>) -> Result<Option<Task>, Stop> {
+        let Some(task) = task else { return Ok(None) };
+        let begun = self.jobs.app.rpc.has_begun(&self.name, self.dial.agent.acp_type.is_sync()).await;
+        Ok(begun.map_err(|error| Stop::Again(failed(error)))?.then(|| task.clone()))
+    }
+
+    /// Whether a task that was being told its input has ended since: there is nothing more to tell it. A turn that broke off
+    /// leaves its task failed, and is made up for.
+    fn is_over_for(&self, task: &Task) -> bool {
+        let broke_off = task.status == TaskStatus::Failed && self.dial.agent.acp_type.is_sync();
+        task.status.is_terminal() && !broke_off
+    }
+
+    /// Creates the task, or finds it, and tells its agent.
+    async fn made_known(&self, call: crate::AuthorizedCall) -> Result<Task, Stop> {
+        let known = call.existing_task().map(|task| task.id.clone());
+        match self.jobs.app.rpc.dispatch(call).await {
+            Ok(RpcOutcome::Task(task)) => Ok(task),
+            Ok(_) => Err(Stop::Again(JobError { message: "no task was answered".to_owned(), source: None })),
+            Err(error) => Err(stopped(error, known)),
+        }
+    }
+
+    async fn mark_delivered(&self, task: &Task) -> Result<(), Stop> {
+        let app = &self.jobs.app;
+        let marked = app.stores.tasks.set_metadata_flag(&task.id, DELIVERED, app.clock.now()).await;
+        marked.map(drop).map_err(|error| Stop::Again(failed(error)))
     }
 
     /// Through the one gate of every call, as the schedule's creator, with no header of anybody's.
@@ -156,8 +192,8 @@ impl Occurrence<'_> {
             inbound: vec![("x-idempotency-key".to_owned(), self.name.clone())],
             request_id: self.name.clone(),
         };
-        let agent = AgentSelector::Id(self.schedule.agent_id.clone());
-        let outcome = self.jobs.app.rpc.authorize(&self.caller, agent, request, context).await;
+        let rpc = &self.jobs.app.rpc;
+        let outcome = rpc.authorize_dialled(&self.caller, self.dial.clone(), request, context).await;
         outcome.map_err(|error| match error {
             Error::Forbidden { operation, resource } => Stop::Denied {
                 task_id: task.map(|task| task.id.clone()),
@@ -179,7 +215,7 @@ impl Occurrence<'_> {
             attachments: None,
         };
         let task = TaskSelector::Id(task.id.clone());
-        let request = if self.acp_type.is_sync() {
+        let request = if self.dial.agent.acp_type.is_sync() {
             RpcRequest::SendMessage { task: Some(task), content, stream: false, task_params: None }
         } else {
             RpcRequest::SendEvent { task, content: Some(content) }

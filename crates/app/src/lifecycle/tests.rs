@@ -131,6 +131,7 @@ async fn a_create_registers_before_and_grants_after_the_row() {
 }
 
 /// authz §7: 89, 153
+/// tasks §10: 7
 #[tokio::test]
 async fn a_failed_registration_writes_no_row_and_leaves_its_clean_up_to_the_relay() {
     let world = World::new(&["register"]);
@@ -154,6 +155,7 @@ async fn a_registration_refused_because_somebody_else_owns_the_resource_is_never
 }
 
 /// authz §7: 97, 98, 154
+/// tasks §10: 6
 #[tokio::test]
 async fn a_failed_write_takes_the_registration_back_and_keeps_its_own_error() {
     for (fails, last) in [(&[][..], "close deregistering"), (&["deregister"], "retry later")] {
@@ -272,6 +274,7 @@ fn departing(owner: Principal) -> Intent {
 }
 
 /// authz §7: 81, 82, 107, 160
+/// agents §13: 39, 40
 #[tokio::test]
 async fn a_removed_resource_is_deregistered_then_revoked_and_what_fails_is_repeated() {
     for (fails, last) in [

@@ -129,6 +129,7 @@ fn inserting(log: &Log, mut stores: MockStores, outcome: fn() -> Result<(), Stor
 }
 
 /// authz §7: 93
+/// agents §13: 26
 #[tokio::test]
 async fn a_new_agent_is_checked_registered_inserted_and_granted_in_this_order() {
     let log = Log::default();
@@ -142,6 +143,7 @@ async fn a_new_agent_is_checked_registered_inserted_and_granted_in_this_order() 
     assert_eq!((registered.agent.status, registered.api_key.len()), (AgentStatus::Ready, 64));
 }
 
+/// agents §13: 24
 #[tokio::test]
 async fn a_caller_who_may_not_create_leaves_nothing_behind() {
     let log = Log::default();
@@ -156,6 +158,7 @@ async fn a_caller_who_may_not_create_leaves_nothing_behind() {
 }
 
 /// authz §7: 91, 92
+/// agents §13: 25
 #[tokio::test]
 async fn without_a_creator_nothing_is_asked_or_recorded() {
     for principal in
@@ -173,6 +176,7 @@ async fn without_a_creator_nothing_is_asked_or_recorded() {
 }
 
 /// authz §7: 89, 97
+/// agents §13: 27
 #[tokio::test]
 async fn a_failed_registration_inserts_nothing_and_a_failed_insert_is_taken_back() {
     let log = Log::default();
@@ -194,6 +198,7 @@ async fn a_failed_registration_inserts_nothing_and_a_failed_insert_is_taken_back
 }
 
 /// authz §7: 90
+/// agents §13: 28
 #[tokio::test]
 async fn the_loser_of_a_race_adopts_the_winner_without_a_grant() {
     let log = Log::default();
@@ -244,6 +249,7 @@ async fn an_existing_agent_needs_update_and_is_neither_registered_nor_granted() 
 }
 
 /// authz §7: 100
+/// agents §13: 15
 #[tokio::test]
 async fn registering_over_a_deleted_agent_is_a_create_for_authorization() {
     let log = Log::default();
@@ -302,6 +308,7 @@ async fn a_build_of_a_hidden_name_learns_only_that_it_is_taken() {
 }
 
 /// authz §7: 87
+/// agents §13: 32
 #[tokio::test]
 async fn a_build_of_a_readable_name_gets_the_row_and_no_grant() {
     let log = Log::default();

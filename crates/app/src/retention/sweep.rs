@@ -1,5 +1,5 @@
 use agentex_domain::ports::{CleanOrder, Cleaned, StoreError};
-use agentex_domain::{CleanRules, CleanVerdict, TaskId, Timestamp};
+use agentex_domain::{CleanCounts, CleanRules, CleanVerdict, TaskId, Timestamp};
 use futures::StreamExt as _;
 
 use super::{Retention, SweepSettings, days_before, refusal_text};
@@ -32,8 +32,8 @@ pub struct SweptPage {
 /// What became of one task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Swept {
-    /// It was cleaned.
-    Cleaned,
+    /// It was cleaned; this went.
+    Cleaned(CleanCounts),
     /// It would have been, had it not been a dry run.
     WouldClean,
     /// It was left alone, for this reason.
@@ -107,7 +107,7 @@ impl Retention {
             .buffer_unordered(settings.max_in_flight.max(1));
         while let Some((task_id, swept)) = running.next().await {
             match swept {
-                Ok(Swept::Cleaned) => report.cleaned += 1,
+                Ok(Swept::Cleaned(_)) => report.cleaned += 1,
                 Ok(Swept::WouldClean) => report.would_clean += 1,
                 Ok(Swept::Skipped(reason)) => {
                     tracing::debug!(task.id = %task_id, reason, "a task was not cleaned");
@@ -135,7 +135,7 @@ impl Retention {
         }
         let order = CleanOrder { rules, extent: self.settings.extent, deleted_too: true, at: now };
         Ok(match self.clean_with(task_id, &order).await? {
-            Cleaned::Done { .. } => Swept::Cleaned,
+            Cleaned::Done { counts, .. } => Swept::Cleaned(counts),
             Cleaned::Before(_) => Swept::Skipped(format!("Task {task_id} is clean already")),
             Cleaned::Refused(refusal) => Swept::Skipped(refusal_text(task_id, refusal, settings.idle_days.into())),
             Cleaned::Absent => Swept::Skipped(format!("Item with id '{task_id}' does not exist.")),

@@ -6,7 +6,7 @@ use agentex_domain::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::Inner;
+use super::{Inner, Rpc};
 use crate::Error;
 
 /// The id of the event of a delivery.
@@ -24,6 +24,18 @@ fn id_of(what: &str, delivery: &str) -> String {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&digest[..16]);
     uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
+}
+
+impl Rpc {
+    /// Whether what a delivery says is stored already, as the input of a turn or as an event.
+    pub(crate) async fn has_begun(&self, delivery: &str, as_turn: bool) -> Result<bool, StoreError> {
+        let stores = &self.inner.stores;
+        Ok(if as_turn {
+            stores.messages.find(&message_id(delivery)).await?.is_some()
+        } else {
+            stores.events.find(&event_id(delivery)).await?.is_some()
+        })
+    }
 }
 
 impl Inner {

@@ -1,4 +1,5 @@
 use agentex_authz::{Operation, ResourceKind};
+use agentex_domain::ports::DialTarget;
 use agentex_domain::{AgentId, Deployment, Task, TaskId, TaskStatus};
 
 use super::{AuthorizedCall, CallTarget, Inner, Rpc, RpcRequest};
@@ -83,6 +84,30 @@ impl Rpc {
                 Some(url.ok_or_else(|| without_url(id))?.to_owned())
             }
         };
+        Ok(AuthorizedCall { caller: caller.clone(), context, dial, url, target: task, request, delivery: None })
+    }
+
+    /// As [`Rpc::authorize`], for an agent that has been looked up by its id a moment ago.
+    ///
+    /// # Errors
+    /// As [`Rpc::authorize`].
+    #[tracing::instrument(name = "rpc.authorize", skip_all, fields(target = %dial.agent.id, rpc.method = request.method()))]
+    pub(crate) async fn authorize_dialled(
+        &self,
+        caller: &Caller,
+        dial: DialTarget,
+        request: RpcRequest,
+        context: RequestContext,
+    ) -> Result<AuthorizedCall, Error> {
+        let inner = &self.inner;
+        let task = match request.task_id() {
+            Some(task) => inner.stores.tasks.find_for_agent(task, &dial.agent.id).await?,
+            None => None,
+        };
+        let target = CallTarget::Agent(AgentSelector::Id(dial.agent.id.clone()));
+        let on_agent = Need::sought(Operation::Execute, target.sought(target.found(Some(&dial.agent), None)));
+        let task = inner.gate(caller, on_agent, Some(&dial.agent.id), &request, task).await?;
+        let url = dial.url().map(str::to_owned);
         Ok(AuthorizedCall { caller: caller.clone(), context, dial, url, target: task, request, delivery: None })
     }
 }

@@ -179,6 +179,8 @@ fn logs_events(world: &mut World) {
     });
 }
 
+/// rpc §7: 22, 26
+/// tasks §10: 49
 #[tokio::test]
 async fn an_event_resumes_the_task_and_is_stored_before_the_agent_hears_of_it() {
     let mut world = World::new(AcpType::Async).with_task(task(TaskStatus::Interrupted));
@@ -195,6 +197,7 @@ async fn an_event_resumes_the_task_and_is_stored_before_the_agent_hears_of_it() 
     );
 }
 
+/// rpc §7: 24
 #[tokio::test]
 async fn an_event_the_agent_refuses_stays_and_leaves_the_task_alone() {
     let mut world = World::new(AcpType::Agentic).with_task(task(TaskStatus::Running));
@@ -207,6 +210,7 @@ async fn an_event_the_agent_refuses_stays_and_leaves_the_task_alone() {
     assert_eq!(log.entries(), ["append event", "call event/send"]);
 }
 
+/// rpc §7: 25
 #[tokio::test]
 async fn terminal_tasks_take_no_events_and_nothing_is_written() {
     for status in [TaskStatus::Completed, TaskStatus::Failed, TaskStatus::Canceled] {
@@ -219,6 +223,7 @@ async fn terminal_tasks_take_no_events_and_nothing_is_written() {
     }
 }
 
+/// rpc §7: 27
 #[tokio::test]
 async fn a_resume_lost_to_a_cancel_refuses_the_turn() {
     let mut world = World::new(AcpType::Async).with_task(task(TaskStatus::Interrupted));
@@ -234,6 +239,7 @@ async fn a_resume_lost_to_a_cancel_refuses_the_turn() {
     assert_eq!(outcome.unwrap_err().rpc_message(), "Task t is CANCELED and cannot accept new turns.");
 }
 
+/// rpc §7: 28
 #[tokio::test]
 async fn a_task_is_cancelled_only_after_the_agent_accepted() {
     let cancel = || RpcRequest::CancelTask { task: by_id() };
@@ -252,6 +258,7 @@ async fn a_task_is_cancelled_only_after_the_agent_accepted() {
     assert_eq!(log.entries(), ["call task/cancel"]);
 }
 
+/// rpc §7: 29, 30
 #[tokio::test]
 async fn an_end_that_came_during_a_cancel_stands_and_a_terminal_task_is_not_dialled() {
     let mut world = World::new(AcpType::Async).with_task(task(TaskStatus::Running));
@@ -267,6 +274,7 @@ async fn an_end_that_came_during_a_cancel_stands_and_a_terminal_task_is_not_dial
     assert!(log.entries().is_empty());
 }
 
+/// rpc §7: 32
 #[tokio::test]
 async fn an_agent_without_an_interrupt_handler_is_no_error_but_a_refused_key_is() {
     let interrupt = |answer: fn() -> Result<(), AgentCallError>| async move {
@@ -283,6 +291,8 @@ async fn an_agent_without_an_interrupt_handler_is_no_error_but_a_refused_key_is(
     assert_eq!(key.unwrap_err().rpc_message(), "RPC error: Unauthorized");
 }
 
+/// rpc §7: 17, 19
+/// tasks §10: 51
 #[tokio::test]
 async fn a_create_the_agent_does_not_take_fails_the_task_unless_it_has_ended() {
     let create = || RpcRequest::CreateTask { name: None, params: None, task_metadata: None };
@@ -302,6 +312,8 @@ async fn a_create_the_agent_does_not_take_fails_the_task_unless_it_has_ended() {
     }
 }
 
+/// rpc §7: 18
+/// tasks §10: 50
 #[tokio::test]
 async fn a_failed_task_recovers_when_the_agent_takes_it_on_the_second_try() {
     let mut world = World::new(AcpType::Async);
@@ -382,6 +394,7 @@ async fn an_input_that_cannot_be_stored_fails_the_task_before_the_agent_is_calle
     }
 }
 
+/// rpc §7: 9, 10, 11
 #[tokio::test]
 async fn methods_that_do_not_fit_the_agent_are_refused_before_anything_is_done() {
     let sync = World::new(AcpType::Sync).with_task(task(TaskStatus::Running));
@@ -405,6 +418,7 @@ async fn methods_that_do_not_fit_the_agent_are_refused_before_anything_is_done()
     assert_eq!(outcome.unwrap_err().rpc_message(), format!("Agent {id} is deleted"));
 }
 
+/// rpc §7: 46
 #[tokio::test]
 async fn a_caller_that_goes_away_leaves_the_text_so_far_and_a_running_task() {
     let mut world = World::new(AcpType::Sync).with_task(task(TaskStatus::Running));

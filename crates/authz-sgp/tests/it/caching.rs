@@ -110,6 +110,7 @@ const EXPIRED: &str = "auth_cache_access_total{cache=auth_gateway,result=miss_ex
 const EVICTION: &str = "auth_cache_eviction_total{cache=auth_gateway}";
 
 /// authz §7: 54.
+/// conventions §11: 45
 #[tokio::test]
 async fn the_same_caller_is_authenticated_once_and_authorized_each_time() {
     let world = World::start(alice_json()).await;
@@ -148,6 +149,7 @@ async fn an_answer_is_forgotten_after_a_minute() {
 }
 
 /// authz §7: 56.
+/// conventions §11: 46
 #[tokio::test]
 async fn a_principal_with_a_key_inside_is_not_kept() {
     for (api_key, asked) in [(json!("k"), 2), (json!(["k"]), 2), (json!(""), 1), (json!(null), 1)] {
@@ -174,6 +176,7 @@ async fn failures_are_not_kept() {
 }
 
 /// authz §7: 58, 59.
+/// conventions §11: 45
 #[tokio::test]
 async fn callers_that_differ_in_any_telling_header_are_kept_apart() {
     let world = World::start(alice_json()).await;

@@ -115,7 +115,7 @@ pub use tasks::MockTaskRepository;
 pub use tasks::{DeletedTask, TaskChange, TaskFilter, TaskInsert, TaskOrder, TaskRepository, Transitioned};
 #[cfg(any(test, feature = "mock"))]
 pub use timers::MockTimerRepository;
-pub use timers::{FinishedFire, FireLease, FireNow, TimerRepository};
+pub use timers::{FinishedFire, FireLease, FireNow, SetAside, TimerRepository};
 #[cfg(any(test, feature = "mock"))]
 pub use trackers::MockTrackerRepository;
 pub use trackers::{TrackerChange, TrackerOrder, TrackerRepository, TrackerUpdate};

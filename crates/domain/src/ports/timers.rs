@@ -1,4 +1,5 @@
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
@@ -34,6 +35,41 @@ pub enum FireNow {
     NoTimer,
 }
 
+/// Timers that a process could not read, and until when it leaves them alone.
+#[derive(Debug, Default)]
+pub struct SetAside(Mutex<HashMap<String, Timestamp>>);
+
+impl SetAside {
+    /// Leaves the timer alone until then.
+    pub fn add(&self, id: String, until: Timestamp) {
+        self.lock().insert(id, until);
+    }
+
+    /// Those that are left alone at `now`. The others are forgotten.
+    #[must_use]
+    pub fn at(&self, now: Timestamp) -> Vec<String> {
+        let mut all = self.lock();
+        all.retain(|_, until| *until > now);
+        all.keys().cloned().collect()
+    }
+
+    /// Those that have not been tried again.
+    #[must_use]
+    pub fn all(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
+    }
+
+    /// When the first is tried again.
+    #[must_use]
+    pub fn next(&self) -> Option<Timestamp> {
+        self.lock().values().min().copied()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Timestamp>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Keeps what the embedded scheduler knows: timers, and the fires they have brought about. Every method is atomic by itself;
 /// of several callers at once each fire has one holder at a time.
 #[cfg_attr(any(test, feature = "mock"), mockall::automock)]
@@ -57,7 +93,8 @@ pub trait TimerRepository: Send + Sync {
 
     /// Applies [`Timer::come_due`] to up to `limit` timers that are due at `now`, longest due first, and stores what they
     /// fire, claimed by the caller until `until`. Timers that somebody else is working on are left out, and so are fires
-    /// whose id is known already.
+    /// whose id is known already. One that cannot be read is said to the log and left as it is, and tried again some minutes
+    /// later; the others fire.
     async fn fire_due(
         &self,
         now: Timestamp,
@@ -70,7 +107,7 @@ pub trait TimerRepository: Send + Sync {
     async fn fire_now(&self, fire: &Fire, at: Timestamp) -> Result<FireNow, StoreError>;
 
     /// Claims up to `limit` unfinished fires that are waiting or whose lease has ended at `now`, longest first, until `until`.
-    /// Each counts as one more attempt.
+    /// Each counts as one more attempt. One that cannot be read is said to the log and comes again when its lease ends.
     async fn claim(&self, now: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<ClaimedFire>, StoreError>;
 
     /// Makes leases end at `until`; answers the fires that the caller does not hold any more.
@@ -85,7 +122,8 @@ pub trait TimerRepository: Send + Sync {
     /// Gives fires back that were not carried out: they may be claimed from `at` on, and the attempt does not count.
     async fn release(&self, leases: &[FireLease], at: Timestamp) -> Result<(), StoreError>;
 
-    /// When there is something to do next: the soonest of all occurrences, retries and ends of leases.
+    /// When there is something to do next: the soonest of all occurrences, retries and ends of leases, and of the moments
+    /// when what could not be read is tried again.
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
 
     /// Forgets up to `limit` fires that ended before `before`; answers how many. Their ids are unknown from then on.

@@ -1,11 +1,16 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use agentex_app::{ScheduleSettings, Settings};
 use agentex_authz::Operation::Read;
+use agentex_domain::ports::{MockWorkflowGateway, WorkflowError};
+use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::{World, encoded, id, ids, registration};
+use crate::support::{Setup, World, encoded, id, ids, registration};
 
-/// 1.
+/// agents §13: 1
 #[tokio::test]
 async fn a_new_agent_is_ready_and_gets_its_key() {
     let world = World::new().await;
@@ -41,7 +46,8 @@ async fn a_new_agent_is_ready_and_gets_its_key() {
     );
 }
 
-/// 2; neither shows the key or the address.
+/// Neither shows the key or the address.
+/// agents §13: 2
 #[tokio::test]
 async fn an_agent_reads_the_same_by_id_and_by_name() {
     let world = World::new().await;
@@ -57,7 +63,7 @@ async fn an_agent_reads_the_same_by_id_and_by_name() {
     }
 }
 
-/// 3 and 4.
+/// agents §13: 3, 4
 #[tokio::test]
 async fn the_old_spelling_of_a_type_is_kept() {
     let world = World::new().await;
@@ -69,7 +75,7 @@ async fn the_old_spelling_of_a_type_is_kept() {
     }
 }
 
-/// 5, 6, 7 and 22.
+/// agents §13: 5, 6, 7, 22
 #[tokio::test]
 async fn wrong_registrations_are_refused_by_member() {
     let world = World::new().await;
@@ -100,7 +106,7 @@ async fn wrong_registrations_are_refused_by_member() {
     assert_eq!(world.get("/agents").await.ok(), json!([]));
 }
 
-/// 8, 9 and 10.
+/// agents §13: 8, 9, 10
 #[tokio::test]
 async fn registering_again_keeps_id_and_key() {
     let world = World::new().await;
@@ -124,7 +130,46 @@ async fn registering_again_keeps_id_and_key() {
     assert_eq!(ids(&world.get("/agents").await.ok()).len(), 1);
 }
 
-/// 11, 12 and 13.
+/// agents §13: 23
+#[tokio::test]
+async fn of_ten_first_registrations_one_makes_the_agent_and_all_get_it() {
+    let world = World::new().await;
+    let mut body = registration("a", "sync", "http://a:1");
+    body["principal_context"] = json!({"user_id": "carol", "account_id": "acme"});
+
+    let answers = join_all((0..10).map(|_| world.post("/agents/register", body.clone()))).await;
+
+    let agents: Vec<Value> = answers.iter().map(|answer| answer.ok()).collect();
+    assert!(agents.iter().all(|agent| agent["id"] == agents[0]["id"]), "{agents:?}");
+    assert!(agents.iter().all(|agent| agent["agent_api_key"] == agents[0]["agent_api_key"]), "{agents:?}");
+    assert_eq!(ids(&world.get("/agents").await.ok()), [id(&agents[0])]);
+    let writes = world.calls.writes();
+    let named = |verb: &str| -> BTreeSet<&str> { writes.iter().filter_map(|write| write.strip_prefix(verb)).collect() };
+    let (registered, taken_back) = (named("register agent:"), named("deregister agent:"));
+    let owned: Vec<&&str> = registered.difference(&taken_back).collect();
+    assert_eq!(owned, [&id(&agents[0])], "{writes:?}");
+}
+
+/// agents §13: 57
+#[tokio::test]
+async fn an_agent_registers_although_nobody_can_look_after_its_health() {
+    let (tried, mut tries) = tokio::sync::mpsc::unbounded_channel();
+    let mut workflows = MockWorkflowGateway::new();
+    workflows.expect_start().returning(move |workflow| {
+        tried.send(workflow.id.clone()).unwrap();
+        Err(WorkflowError::Unavailable("nobody there".into()))
+    });
+    let schedules = ScheduleSettings { health_checks: true, ..ScheduleSettings::default() };
+    let settings = Settings { schedules, ..Settings::default() };
+    let world = World::with(Setup { settings, workflows: Some(Arc::new(workflows)), ..Setup::default() }).await;
+
+    let agent = world.agent("a", "sync", "http://a:1").await;
+
+    assert_eq!(agent["status"], "Ready");
+    assert_eq!(tries.recv().await.unwrap(), format!("healthcheck_workflow_{}", id(&agent)));
+}
+
+/// agents §13: 11, 12, 13
 #[tokio::test]
 async fn an_agent_is_renamed_by_its_id() {
     let world = World::new().await;
@@ -149,7 +194,7 @@ async fn an_agent_is_renamed_by_its_id() {
     world.get("/agents/name/c").await.expect(404);
 }
 
-/// 29, 30 and 31.
+/// agents §13: 29, 30, 31
 #[tokio::test]
 async fn a_build_is_registered_once() {
     let world = World::new().await;
@@ -168,7 +213,8 @@ async fn a_build_is_registered_once() {
     assert_eq!((&built["status"], id(&built)), (&json!("Ready"), id(&registered)));
 }
 
-/// 32, and the header that keeps clients from trying again.
+/// With the header that keeps clients from trying again.
+/// agents §13: 32
 #[tokio::test]
 async fn a_name_somebody_else_has_is_a_conflict() {
     let world = World::new().await;
@@ -181,7 +227,7 @@ async fn a_name_somebody_else_has_is_a_conflict() {
     assert_eq!(answer.header("x-should-retry"), Some("false"));
 }
 
-/// 15, 37 and 38.
+/// agents §13: 15, 37, 38
 #[tokio::test]
 async fn a_deleted_agent_is_gone_until_it_registers_again() {
     let world = World::new().await;
@@ -201,7 +247,9 @@ async fn a_deleted_agent_is_gone_until_it_registers_again() {
     assert_eq!(message, format!("Agent '{}' deleted successfully", id(&agent)));
 }
 
-/// 36, and protocol 41: a new agent is on the first page.
+/// A new agent is on the first page.
+/// agents §13: 36
+/// agent-protocol §9: 41
 #[tokio::test]
 async fn the_first_page_holds_the_fifty_changed_last() {
     let world = World::new().await;
@@ -222,7 +270,7 @@ async fn the_first_page_holds_the_fifty_changed_last() {
     }
 }
 
-/// 43.
+/// agents §13: 43
 #[tokio::test]
 async fn agents_can_be_found_by_their_task() {
     let world = World::new().await;
@@ -237,7 +285,7 @@ async fn agents_can_be_found_by_their_task() {
     assert!(world.get("/agents?task_id=").await.invalid().contains("query.task_id"));
 }
 
-/// 46.
+/// agents §13: 46
 /// authz §7: 72
 #[tokio::test]
 async fn a_hidden_agent_reads_like_an_absent_one() {
@@ -248,7 +296,7 @@ async fn a_hidden_agent_reads_like_an_absent_one() {
     world.get("/agents/name/a").await.refused(404, "Item with name 'a' does not exist.");
 }
 
-/// Protocol 36.
+/// agent-protocol §9: 36
 #[tokio::test]
 async fn agents_can_be_found_by_their_card() {
     let world = World::new().await;

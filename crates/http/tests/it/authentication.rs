@@ -8,7 +8,7 @@ async fn authenticated() -> World {
 
 const ALICE: (&str, &str) = ("authorization", "Bearer alice");
 
-/// 12, 40 and 41.
+/// conventions §11: 12, 40, 41
 /// authz §7: 42, 45
 #[tokio::test]
 async fn credentials_are_asked_for_before_anything_is_told() {
@@ -32,7 +32,8 @@ async fn credentials_are_asked_for_before_anything_is_told() {
     assert_eq!(World::new().await.get("/agents").await.ok(), json!([]));
 }
 
-/// 33 (agents) and 59.
+/// agents §13: 33
+/// conventions §11: 59
 /// authz §7: 40, 41
 #[tokio::test]
 async fn public_routes_ask_for_nothing() {
@@ -46,7 +47,7 @@ async fn public_routes_ask_for_nothing() {
     assert_eq!(world.call("OPTIONS", "/agents", &[], None).await.status, 405);
 }
 
-/// 42.
+/// conventions §11: 42
 /// authz §7: 37
 #[tokio::test]
 async fn an_outage_of_the_provider_is_not_a_refusal() {
@@ -59,7 +60,8 @@ async fn an_outage_of_the_provider_is_not_a_refusal() {
     assert_eq!(answer.header("retry-after"), Some("1"));
 }
 
-/// 43; the good user credentials beside the bad key do not help.
+/// The good user credentials beside the bad key do not help.
+/// conventions §11: 43
 /// authz §7: 47
 #[tokio::test]
 async fn a_bad_agent_key_is_refused() {
@@ -75,7 +77,7 @@ async fn a_bad_agent_key_is_refused() {
     assert_eq!(registered.status, 401);
 }
 
-/// 41 (agents).
+/// agents §13: 41
 /// authz §7: 46, 49
 #[tokio::test]
 async fn a_key_works_as_long_as_its_agent_lives() {
@@ -89,7 +91,7 @@ async fn a_key_works_as_long_as_its_agent_lives() {
     assert_eq!(world.get_with("/agents", &key).await.text(), r#"{"detail":"Agent Unauthorized"}"#);
 }
 
-/// 44.
+/// conventions §11: 44
 /// authz §7: 51
 #[tokio::test]
 async fn a_store_failure_is_no_answer_about_a_key() {

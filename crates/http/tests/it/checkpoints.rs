@@ -1,4 +1,4 @@
-//! Checkpoints. Numbers after `checkpoints` are those of their page.
+//! Checkpoints.
 
 use agentex_authz::Operation::{self, Delete, Read, Update};
 use agentex_http::HttpOptions;
@@ -43,7 +43,7 @@ async fn nothing(world: &World, path: &str, body: Value) {
     assert_eq!((answer.status.as_u16(), answer.text()), (204, String::new()));
 }
 
-/// checkpoints 1, 2, 3, 4, 6, 16
+/// checkpoints §5: 1, 2, 3, 4, 6, 16
 #[tokio::test]
 async fn a_checkpoint_reads_back_as_it_was_put() {
     let world = World::new().await;
@@ -100,7 +100,7 @@ async fn numbers_keep_every_digit() {
     }
 }
 
-/// checkpoints 8, 9, 10, 20
+/// checkpoints §5: 8, 9, 10, 20
 #[tokio::test]
 async fn writes_are_stored_all_or_none_and_replaced_when_asked() {
     let world = World::new().await;
@@ -132,7 +132,7 @@ async fn writes_are_stored_all_or_none_and_replaced_when_asked() {
     assert_eq!(pending().await.as_array().unwrap().len(), 3);
 }
 
-/// checkpoints 18, 19
+/// checkpoints §5: 18, 19
 #[tokio::test]
 async fn wrong_bodies_are_refused_and_nothing_is_stored() {
     let world = World::new().await;
@@ -175,7 +175,7 @@ async fn wrong_bodies_are_refused_and_nothing_is_stored() {
     assert_eq!(tuple(&world, thread).await, Value::Null);
 }
 
-/// checkpoints 11, 12, 13, 14
+/// checkpoints §5: 11, 12, 13, 14
 #[tokio::test]
 async fn a_list_is_newest_first_and_limited_as_asked() {
     let world = World::new().await;
@@ -214,7 +214,7 @@ async fn a_list_is_newest_first_and_limited_as_asked() {
     }
 }
 
-/// checkpoints 15
+/// checkpoints §5: 15
 #[tokio::test]
 async fn a_deleted_thread_is_empty_and_others_are_intact() {
     let world = World::new().await;
@@ -234,7 +234,8 @@ async fn a_deleted_thread_is_empty_and_others_are_intact() {
     assert_eq!(tuple(&world, id(&other)).await, untouched);
 }
 
-/// checkpoints 17: every route asks once, for the task whose id is the thread's.
+/// checkpoints §5: 17
+/// Every route asks once, for the task whose id is the thread's.
 ///
 /// authz §7: 146
 #[tokio::test]

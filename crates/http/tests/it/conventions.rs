@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Setup, World, id, ids, registration, request};
 
-/// 9 and 60.
+/// conventions §11: 9, 60
 #[tokio::test]
 async fn an_unknown_path_is_not_found() {
     let world = World::new().await;
@@ -20,7 +20,7 @@ async fn an_unknown_path_is_not_found() {
     }
 }
 
-/// 10.
+/// conventions §11: 10
 #[tokio::test]
 async fn a_wrong_method_names_the_right_ones() {
     let world = World::new().await;
@@ -42,7 +42,7 @@ async fn a_wrong_method_names_the_right_ones() {
     }
 }
 
-/// 11.
+/// conventions §11: 11
 #[tokio::test]
 async fn a_slash_at_the_end_is_redirected_away() {
     let world = World::new().await;
@@ -60,7 +60,8 @@ async fn a_slash_at_the_end_is_redirected_away() {
     assert_eq!(world.post("/agents/register/", json!({})).await.status, 307);
 }
 
-/// 11, where the routes are part of a larger server.
+/// Where the routes are part of a larger server.
+/// conventions §11: 11
 #[tokio::test]
 async fn the_redirect_keeps_the_prefix_the_routes_are_mounted_under() {
     use tower::ServiceExt as _;
@@ -74,7 +75,7 @@ async fn the_redirect_keeps_the_prefix_the_routes_are_mounted_under() {
     assert_eq!(served.status(), 200);
 }
 
-/// 13.
+/// conventions §11: 13
 #[tokio::test]
 async fn broken_json_is_reported_alone() {
     let world = World::new().await;
@@ -86,7 +87,7 @@ async fn broken_json_is_reported_alone() {
     assert!(answer.text().starts_with(r#"{"status_code":10422,"message":"#), "{}", answer.text());
 }
 
-/// 14 and 15.
+/// conventions §11: 14, 15
 #[tokio::test]
 async fn every_wrong_member_is_named_at_once() {
     let world = World::new().await;
@@ -100,7 +101,7 @@ async fn every_wrong_member_is_named_at_once() {
     );
 }
 
-/// 16 and 17.
+/// conventions §11: 16, 17
 #[tokio::test]
 async fn only_json_media_types_are_read() {
     let world = World::new().await;
@@ -130,7 +131,7 @@ async fn a_body_must_be_an_object() {
     assert!(world.call("POST", "/agents/register", &[], None).await.invalid().contains("body: Field required"));
 }
 
-/// 18.
+/// conventions §11: 18
 #[tokio::test]
 async fn unknown_members_are_ignored() {
     let world = World::new().await;
@@ -140,7 +141,7 @@ async fn unknown_members_are_ignored() {
     world.post("/agents/register", body).await.ok();
 }
 
-/// 19, 20 and 21.
+/// conventions §11: 19, 20, 21
 #[tokio::test]
 async fn numbers_in_queries_are_bounded_integers() {
     let world = World::new().await;
@@ -160,7 +161,7 @@ async fn numbers_in_queries_are_bounded_integers() {
     assert!(world.get("/agents?limit=0&page_number=x").await.invalid().starts_with("2 validation error(s)"));
 }
 
-/// 22.
+/// conventions §11: 22
 #[tokio::test]
 async fn what_was_sent_is_never_repeated() {
     let world = World::new().await;
@@ -208,7 +209,7 @@ async fn what_names_nothing_is_absent() {
     world.get(&format!("/messages/{long}")).await.refused(404, &format!("Item with id '{long}' does not exist."));
 }
 
-/// 23 and 24.
+/// conventions §11: 23, 24
 #[tokio::test]
 async fn absence_is_told_in_the_callers_words() {
     let world = World::new().await;
@@ -218,7 +219,8 @@ async fn absence_is_told_in_the_callers_words() {
     world.get("/tasks/a%2Fb").await.refused(404, "Item with id 'a/b' does not exist.");
 }
 
-/// 25 and 29, with a panic and with a store that is gone.
+/// With a panic and with a store that is gone.
+/// conventions §11: 25, 29
 #[tokio::test]
 async fn an_internal_failure_says_nothing_but_can_be_read_by_pages() {
     let world = World::new().await;
@@ -238,7 +240,7 @@ async fn an_internal_failure_says_nothing_but_can_be_read_by_pages() {
     }
 }
 
-/// 30, 31 and 32.
+/// conventions §11: 30, 31, 32
 #[tokio::test]
 async fn times_have_six_digits_or_none_and_stay_the_same() {
     let world = World::new().await;
@@ -255,7 +257,7 @@ async fn times_have_six_digits_or_none_and_stay_the_same() {
     assert_eq!(of, ["2025-01-02T03:04:05Z", "2025-01-02T03:04:05.000120Z"]);
 }
 
-/// 33, 34, 36 and 37.
+/// conventions §11: 33, 34, 36, 37
 #[tokio::test]
 async fn pages_are_whole_even_when_all_times_are_equal() {
     let world = World::new().await;
@@ -279,7 +281,7 @@ async fn pages_are_whole_even_when_all_times_are_equal() {
     }
 }
 
-/// 35.
+/// conventions §11: 35
 #[tokio::test]
 async fn odd_ordering_is_tolerated_or_refused_as_configured() {
     let tolerant = World::new().await;
@@ -305,7 +307,7 @@ async fn odd_ordering_is_tolerated_or_refused_as_configured() {
     assert_eq!(names(strict.get("/agents?order_by=name&order_direction=ASC").await.ok()), ["a", "b"]);
 }
 
-/// 38 and 39.
+/// conventions §11: 38, 39
 /// authz §7: 76, 78
 #[tokio::test]
 async fn lists_hold_what_the_caller_may_see() {
@@ -321,8 +323,9 @@ async fn lists_hold_what_the_caller_may_see() {
     assert_eq!(world.get("/agents").await.ok(), json!([]));
 }
 
-/// 47.
+/// conventions §11: 47
 /// authz §7: 68, 69
+/// agents §13: 45
 #[tokio::test]
 async fn a_denial_is_told_only_to_those_who_may_look() {
     use agentex_authz::Operation::{Delete, Read};
@@ -337,7 +340,8 @@ async fn a_denial_is_told_only_to_those_who_may_look() {
     world.delete(&path).await.refused(404, &format!("Item with id '{}' does not exist.", id(&agent)));
 }
 
-/// 48, and the other ways in which nobody decides.
+/// And the other ways in which nobody decides.
+/// conventions §11: 48
 /// authz §7: 5, 6, 7, 8, 9, 71
 #[tokio::test]
 async fn an_authorization_failure_is_no_decision() {
@@ -363,7 +367,7 @@ async fn an_authorization_failure_is_no_decision() {
     }
 }
 
-/// 49 and 50.
+/// conventions §11: 49, 50
 #[tokio::test]
 async fn every_answer_carries_the_request_id() {
     let world = World::new().await;

@@ -20,7 +20,8 @@ async fn preflight(world: &World, origin: &str) -> Answer {
     world.call("OPTIONS", "/agents/x", &headers, None).await
 }
 
-/// 26 and 28: no credentials are needed.
+/// No credentials are needed.
+/// conventions §11: 26, 28
 #[tokio::test]
 async fn a_preflight_of_an_allowed_origin_is_answered() {
     let world = only("https://a.example").await;
@@ -36,7 +37,7 @@ async fn a_preflight_of_an_allowed_origin_is_answered() {
     assert_eq!(answer.header("vary"), Some("Origin"));
 }
 
-/// 27.
+/// conventions §11: 27
 #[tokio::test]
 async fn a_preflight_of_another_origin_is_refused() {
     let world = only("https://a.example").await;
@@ -47,7 +48,7 @@ async fn a_preflight_of_another_origin_is_refused() {
     assert_eq!(answer.header(ORIGIN), None);
 }
 
-/// 29.
+/// conventions §11: 29
 /// authz §7: 52
 #[tokio::test]
 async fn errors_can_be_read_by_allowed_pages_only() {

@@ -37,7 +37,7 @@ fn list_of(agent: &Value, task: &Value) -> String {
     format!("/events?task_id={}&agent_id={}", id(task), id(agent))
 }
 
-/// 12 and 13.
+/// states §6: 12, 13
 #[tokio::test]
 async fn events_are_read_in_order_and_from_where_one_left_off() {
     let (world, agent, task, events) = with_events(3).await;
@@ -61,7 +61,7 @@ async fn events_are_read_in_order_and_from_where_one_left_off() {
     assert_eq!(ids(&list(&format!("&last_processed_event_id={foreign}")).await), known);
 }
 
-/// 14.
+/// states §6: 14
 #[tokio::test]
 async fn wrong_questions_about_events_are_refused() {
     let (world, agent, task, _) = with_events(0).await;
@@ -81,7 +81,7 @@ async fn wrong_questions_about_events_are_refused() {
     world.get(&format!("{listed}&limit=1000")).await.ok();
 }
 
-/// 15.
+/// states §6: 15
 ///
 /// authz §7: 148
 #[tokio::test]
@@ -102,7 +102,8 @@ async fn a_list_of_events_asks_about_the_task_then_the_agent() {
     world.get(&path).await.refused(404, &absent(id(&task)));
 }
 
-/// 16 and 17; an absent event is asked about like a hidden one, where the contract's page would ask nothing.
+/// An absent event is asked about like a hidden one, where the contract's page would ask nothing.
+/// states §6: 16, 17
 ///
 /// authz §7: 147
 #[tokio::test]

@@ -12,7 +12,7 @@ async fn with_probe(answer: ProbeAnswer) -> World {
     .await
 }
 
-/// 1 and 2.
+/// conventions §11: 1, 2
 #[tokio::test]
 async fn liveness_asks_nobody() {
     let world = with_probe(ProbeAnswer::Silent).await;
@@ -24,7 +24,8 @@ async fn liveness_asks_nobody() {
     assert_eq!(answer.header("content-length"), Some("15"));
 }
 
-/// 3, 6 and 8: nobody authenticates.
+/// Nobody authenticates.
+/// conventions §11: 3, 6, 8
 #[tokio::test]
 async fn readiness_reports_every_dependency() {
     let world = with_probe(ProbeAnswer::Fine).await;
@@ -37,7 +38,7 @@ async fn readiness_reports_every_dependency() {
     }
 }
 
-/// 4 and 5.
+/// conventions §11: 4, 5
 #[tokio::test]
 async fn a_broken_dependency_degrades() {
     for (probe, error) in
@@ -53,7 +54,8 @@ async fn a_broken_dependency_degrades() {
     }
 }
 
-/// 61, the part of readiness.
+/// The part of readiness.
+/// conventions §11: 61
 #[tokio::test]
 async fn a_server_that_is_stopping_is_not_ready_but_alive() {
     let world = World::new().await;
@@ -64,7 +66,7 @@ async fn a_server_that_is_stopping_is_not_ready_but_alive() {
     assert_eq!(world.get("/healthz").await.ok()["status"], "ok");
 }
 
-/// 7.
+/// conventions §11: 7
 #[tokio::test]
 async fn only_get_is_answered() {
     let world = World::new().await;

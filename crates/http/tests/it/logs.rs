@@ -39,7 +39,8 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-/// 49, 51 and 52: one line per request with the request id, and nothing of what was sent.
+/// One line per request with the request id, and nothing of what was sent.
+/// conventions §11: 49, 51, 52
 #[tokio::test]
 async fn requests_are_logged_without_what_they_say() {
     let world = World::new().await;

@@ -32,6 +32,7 @@ mod rpc;
 mod schedules;
 mod spans;
 mod states;
+mod stream_metrics;
 mod streams;
 mod support;
 mod tasks;

@@ -14,7 +14,7 @@ fn absent(id: &str) -> String {
     format!("Item with id '{id}' does not exist.")
 }
 
-/// 1 and 9.
+/// messages §7: 1, 9
 #[tokio::test]
 async fn a_message_is_stored_with_defaults_and_reads_the_same() {
     let world = World::new().await;
@@ -29,7 +29,8 @@ async fn a_message_is_stored_with_defaults_and_reads_the_same() {
     assert_eq!(world.get(&format!("/messages?task_id={}", id(&task))).await.ok(), json!([created]));
 }
 
-/// 2, 5, 6 and protocol 40.
+/// messages §7: 2, 5, 6
+/// agent-protocol §9: 40
 #[tokio::test]
 async fn every_content_comes_back_as_it_was_sent() {
     let world = World::new().await;
@@ -63,7 +64,7 @@ async fn every_content_comes_back_as_it_was_sent() {
     }
 }
 
-/// 3, 4, 12 and 34.
+/// messages §7: 3, 4, 12, 34
 #[tokio::test]
 async fn wrong_messages_are_refused() {
     let world = World::new().await;
@@ -101,7 +102,7 @@ async fn wrong_messages_are_refused() {
     }
 }
 
-/// 7, 8 and 10.
+/// messages §7: 7, 8, 10
 #[tokio::test]
 async fn a_writers_own_clock_counts() {
     let world = World::new().await;
@@ -119,7 +120,7 @@ async fn a_writers_own_clock_counts() {
     assert_eq!(oldest, json!([stored[1], stored[0]]));
 }
 
-/// 11 and 13.
+/// messages §7: 11, 13
 #[tokio::test]
 async fn messages_belong_to_tasks_the_caller_may_change() {
     let world = World::new().await;
@@ -139,7 +140,7 @@ async fn messages_belong_to_tasks_the_caller_may_change() {
     assert_eq!(world.get(&format!("/messages?task_id={}", id(&readable))).await.ok(), json!([]));
 }
 
-/// 14, 15, 16 and 54.
+/// messages §7: 14, 15, 16, 54
 #[tokio::test]
 async fn a_batch_is_stored_in_order_or_not_at_all() {
     let world = World::new().await;
@@ -164,7 +165,7 @@ async fn a_batch_is_stored_in_order_or_not_at_all() {
     assert_eq!(ids(&world.get(&format!("/messages?task_id={}", id(&task))).await.ok()).len(), 3);
 }
 
-/// 18, 19, 20, 21 and 22.
+/// messages §7: 18, 19, 20, 21, 22
 /// authz §7: 137
 #[tokio::test]
 async fn an_update_replaces_the_content() {
@@ -190,7 +191,7 @@ async fn an_update_replaces_the_content() {
     unknown.refused(404, &absent("nope"));
 }
 
-/// 23, 24, 25 and 26.
+/// messages §7: 23, 24, 25, 26
 /// authz §7: 138
 #[tokio::test]
 async fn a_batch_update_keeps_the_order_of_the_request() {
@@ -225,7 +226,7 @@ async fn a_batch_update_keeps_the_order_of_the_request() {
     );
 }
 
-/// 27.
+/// messages §7: 27
 /// authz §7: 136
 #[tokio::test]
 async fn a_message_of_a_hidden_task_reads_like_an_absent_one() {
@@ -239,7 +240,8 @@ async fn a_message_of_a_hidden_task_reads_like_an_absent_one() {
     world.get("/messages/nope").await.refused(404, &absent("nope"));
 }
 
-/// 28 to 33; the clock stands still, so order is that of insertion.
+/// The clock stands still, so order is that of insertion.
+/// messages §7: 28-33
 #[tokio::test]
 async fn lists_are_newest_first_and_paged_without_gaps() {
     let world = World::new().await;
@@ -275,7 +277,7 @@ async fn page(world: &World, task: &Value, query: &str) -> Value {
     world.get(&format!("/messages/paginated?task_id={}{query}", id(task))).await.ok()
 }
 
-/// 35, 36 and 37.
+/// messages §7: 35, 36, 37
 #[tokio::test]
 async fn a_cursor_goes_on_where_the_page_ended() {
     let world = World::new().await;
@@ -306,7 +308,7 @@ async fn a_cursor_goes_on_where_the_page_ended() {
     assert_eq!((&last["has_more"], &last["next_cursor"]), (&json!(false), &Value::Null));
 }
 
-/// 41 and 42.
+/// messages §7: 41, 42
 #[tokio::test]
 async fn newer_messages_are_reached_one_page_after_the_other() {
     let world = World::new().await;
@@ -333,7 +335,7 @@ async fn newer_messages_are_reached_one_page_after_the_other() {
     assert!(sideways.invalid().contains("query.direction: Input should be 'older' or 'newer'"));
 }
 
-/// 38, 39 and 40.
+/// messages §7: 38, 39, 40
 #[tokio::test]
 async fn cursors_stand_for_themselves() {
     let world = World::new().await;
@@ -372,7 +374,7 @@ async fn cursors_stand_for_themselves() {
     assert_eq!(ids(&page(&tolerant, &task, "&cursor=garbage").await["data"]).len(), 1);
 }
 
-/// 43 to 51.
+/// messages §7: 43-51
 #[tokio::test]
 async fn filters_choose_messages_on_every_page() {
     let world = World::new().await;

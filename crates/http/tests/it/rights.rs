@@ -50,6 +50,7 @@ fn absent_name(name: &str) -> String {
 }
 
 /// authz §7: 76, 77, 78
+/// agents §13: 44
 #[tokio::test]
 async fn the_backend_says_which_agents_are_listed_and_for_none_the_store_is_not_asked() {
     let world = strict_rules().await;
@@ -66,6 +67,7 @@ async fn the_backend_says_which_agents_are_listed_and_for_none_the_store_is_not_
 }
 
 /// authz §7: 79
+/// agents §13: 44
 #[tokio::test]
 async fn pages_are_pages_of_what_may_be_read() {
     let world = World::with_authorization().await;

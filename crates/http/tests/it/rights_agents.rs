@@ -66,6 +66,7 @@ fn absent(value: &Value) -> String {
 }
 
 /// authz §7: 46
+/// messages §7: 55
 #[tokio::test]
 async fn an_agent_sees_itself_its_tasks_and_their_messages_and_nothing_else() {
     let pair = Pair::new(Settings::default()).await;

@@ -86,6 +86,7 @@ async fn a_provider_that_is_down_is_not_a_missing_credential() {
 }
 
 /// authz §7: 86, 102
+/// agents §13: 34
 #[tokio::test]
 async fn a_token_brings_the_built_agent_to_life_and_leaves_it_to_its_owner() {
     let world = World::with_authorization().await;

@@ -19,7 +19,8 @@ async fn with_agent(acp_type: &str) -> (World, FakeAgent) {
     (world, agent)
 }
 
-/// 1 and 2: the bytes, since clients of the reference read the members in this order.
+/// The bytes, since clients of the reference read the members in this order.
+/// rpc §7: 1, 2
 #[tokio::test]
 async fn the_id_comes_back_and_both_members_are_there() {
     let (world, _agent) = with_agent("async").await;
@@ -46,7 +47,7 @@ async fn the_id_comes_back_and_both_members_are_there() {
     );
 }
 
-/// 3, 5 and 6.
+/// rpc §7: 3, 5, 6
 /// authz §7: 127, 129
 #[tokio::test]
 async fn a_malformed_call_is_refused_before_anything_happens() {
@@ -85,7 +86,7 @@ async fn a_malformed_call_is_refused_before_anything_happens() {
     assert_eq!(world.get("/tasks").await.ok(), json!([]));
 }
 
-/// 4.
+/// rpc §7: 4
 /// authz §7: 126
 #[tokio::test]
 async fn a_task_is_named_once() {
@@ -98,7 +99,7 @@ async fn a_task_is_named_once() {
     }
 }
 
-/// 5, 15 and 16.
+/// rpc §7: 5, 15, 16
 #[tokio::test]
 async fn a_task_is_created_with_nothing_but_the_method() {
     let (world, agent) = with_agent("async").await;
@@ -136,7 +137,7 @@ async fn what_does_not_exist_is_not_found() {
     assert!(agent.calls().is_empty());
 }
 
-/// 7 and 8.
+/// rpc §7: 7, 8, 9
 #[tokio::test]
 async fn each_kind_of_agent_has_its_methods() {
     let (world, sync) = (World::new().await, FakeAgent::start().await);
@@ -159,7 +160,7 @@ async fn each_kind_of_agent_has_its_methods() {
     assert!(sync.calls().is_empty());
 }
 
-/// 17 and 19.
+/// rpc §7: 17, 19
 #[tokio::test]
 async fn a_failing_agent_is_an_error_inside_a_success() {
     let (world, agent) = with_agent("async").await;
@@ -171,7 +172,8 @@ async fn a_failing_agent_is_an_error_inside_a_success() {
     assert_eq!(world.get("/tasks/name/n").await.ok()["status"], "FAILED");
 }
 
-/// 22, 23 and 24: the shape of an event.
+/// The shape of an event.
+/// rpc §7: 22, 23, 24
 #[tokio::test]
 async fn an_event_is_answered_as_it_was_stored() {
     let (world, agent) = with_agent("async").await;
@@ -191,7 +193,7 @@ async fn an_event_is_answered_as_it_was_stored() {
     assert_eq!(agent.methods(), ["task/create", "event/send", "event/send"]);
 }
 
-/// 28 and 31.
+/// rpc §7: 28, 31
 #[tokio::test]
 async fn cancel_and_interrupt_answer_the_task() {
     let (world, _agent) = with_agent("async").await;
@@ -206,7 +208,7 @@ async fn cancel_and_interrupt_answer_the_task() {
     assert!(canceled["result"].get("agents").is_none());
 }
 
-/// 33 and 65.
+/// rpc §7: 33, 65
 #[tokio::test]
 async fn a_message_is_answered_with_the_agents_messages() {
     let (world, agent) = with_agent("sync").await;
@@ -227,7 +229,8 @@ async fn a_message_is_answered_with_the_agents_messages() {
     assert_eq!((&stored[0]["content"]["author"], &stored[1]), (&json!("agent"), &result[0]));
 }
 
-/// 42, 44 and 1: one line at a time, as the agent speaks.
+/// One line at a time, as the agent speaks.
+/// rpc §7: 42, 44, 1
 #[tokio::test]
 async fn a_streamed_reply_comes_line_by_line() {
     let (world, agent) = with_agent("sync").await;
@@ -269,7 +272,8 @@ async fn a_streamed_reply_comes_line_by_line() {
     assert_eq!((&stored["content"]["content"], &stored["streaming_status"]), (&json!("hey"), &json!("DONE")));
 }
 
-/// 45 and 8: the error is the last line, and the status is 200.
+/// The error is the last line, and the status is 200.
+/// rpc §7: 45, 8
 #[tokio::test]
 async fn a_reply_that_breaks_off_ends_with_the_error() {
     let (world, agent) = with_agent("sync").await;
@@ -285,7 +289,7 @@ async fn a_reply_that_breaks_off_ends_with_the_error() {
     assert_eq!(world.get("/tasks/name/n").await.ok()["status"], "FAILED");
 }
 
-/// 46.
+/// rpc §7: 46
 #[tokio::test]
 async fn a_caller_that_goes_away_ends_the_call_of_the_agent() {
     let (world, agent) = with_agent("sync").await;
@@ -312,7 +316,8 @@ async fn a_caller_that_goes_away_ends_the_call_of_the_agent() {
     assert_eq!(world.get("/tasks/name/n").await.ok()["status"], "RUNNING");
 }
 
-/// 49 and 51: what the agent sees of the caller.
+/// What the agent sees of the caller.
+/// rpc §7: 49, 51
 #[tokio::test]
 async fn the_agent_gets_the_request_id_and_no_credentials() {
     let world = World::with(Setup { authorization: Authorization::Off, ..Setup::default() }).await;
@@ -336,7 +341,7 @@ async fn the_agent_gets_the_request_id_and_no_credentials() {
     assert!(!format!("{:?}", seen.headers).contains("s3cret"));
 }
 
-/// 58.
+/// rpc §7: 58
 #[tokio::test]
 async fn a_refused_task_is_an_http_error() {
     let (world, agent) = with_agent("sync").await;
@@ -354,7 +359,7 @@ async fn a_refused_task_is_an_http_error() {
     assert!(agent.calls().is_empty());
 }
 
-/// 63.
+/// rpc §7: 63
 #[tokio::test]
 async fn an_internal_failure_is_not_described() {
     let (world, _agent) = with_agent("async").await;

@@ -28,7 +28,7 @@ fn set(list: &Value) -> BTreeSet<&str> {
     ids(list).into_iter().collect()
 }
 
-/// spans 24
+/// states §6: 24
 #[tokio::test]
 async fn a_span_gets_an_id_unless_it_brings_one_that_is_free() {
     let world = World::new().await;
@@ -84,7 +84,7 @@ async fn wrong_spans_are_refused() {
     }
 }
 
-/// spans 25
+/// states §6: 25
 #[tokio::test]
 async fn a_change_merges_objects_and_replaces_the_rest() {
     let world = World::new().await;
@@ -107,7 +107,7 @@ async fn a_change_merges_objects_and_replaces_the_rest() {
     patch(&world, "nope", json!({})).await.refused(404, &absent("nope"));
 }
 
-/// spans 26, 29, 30
+/// states §6: 26, 29, 30
 #[tokio::test]
 async fn without_authorization_everything_is_there_and_unknown_tasks_are_refused_in_neutral_words() {
     let world = World::with(Setup { authorization: Authorization::Off, ..Setup::default() }).await;
@@ -187,7 +187,7 @@ async fn spans_of_hidden_tasks_are_absent_and_of_readable_ones_forbidden() {
     assert_eq!(world.get(&format!("/spans/{}", id(&own))).await.ok()["task_id"], task["id"]);
 }
 
-/// spans 28
+/// states §6: 28
 ///
 /// authz §7: 149
 #[tokio::test]

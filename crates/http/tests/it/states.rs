@@ -44,7 +44,7 @@ async fn owned() -> (World, Value, Value, Value) {
     (world, agent, task, state)
 }
 
-/// 5, 6 and 7.
+/// states §6: 5, 6, 7
 #[tokio::test]
 async fn a_state_is_stored_replaced_as_a_whole_and_deleted_once() {
     let (world, agent, task) = with_task().await;
@@ -70,7 +70,7 @@ async fn a_state_is_stored_replaced_as_a_whole_and_deleted_once() {
     world.put(&path, json!({"state": {}})).await.refused(404, &absent(id(&made)));
 }
 
-/// 10.
+/// states §6: 10
 ///
 /// authz §7: 139
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn wrong_states_are_refused_before_anything_is_asked() {
     assert_eq!(world.calls.questions(), [""; 0]);
 }
 
-/// 1.
+/// states §6: 1
 ///
 /// authz §7: 140
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn who_may_only_see_a_task_stores_no_state() {
     assert_eq!(ids(&listed), [id(&state)]);
 }
 
-/// 2 and 11.
+/// states §6: 2, 11
 ///
 /// authz §7: 140
 #[tokio::test]
@@ -198,7 +198,7 @@ async fn changing_takes_update_and_deleting_takes_delete() {
     assert_eq!(world.get(&path).await.ok(), made);
 }
 
-/// 3.
+/// states §6: 3
 ///
 /// authz §7: 141
 #[tokio::test]
@@ -222,7 +222,7 @@ async fn a_list_asks_about_one_task_or_which_tasks_there_are() {
     world.get("/states?task_id=").await.invalid();
 }
 
-/// 4.
+/// states §6: 4
 ///
 /// authz §7: 142
 #[tokio::test]
@@ -236,7 +236,7 @@ async fn who_sees_no_task_sees_no_state_and_the_store_is_not_asked() {
     assert_eq!(world.get(&format!("/states?agent_id={}", id(&agent))).await.ok(), json!([]));
 }
 
-/// 8 and 9.
+/// states §6: 8, 9
 #[tokio::test]
 async fn lists_are_oldest_first_paged_without_gaps_and_reversible() {
     let (world, agent, task) = with_task().await;

@@ -1,14 +1,20 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use agentex_app::Settings;
-use agentex_domain::ports::{Clock as _, EventStream as _};
+use agentex_app::{Ports, Settings};
+use agentex_domain::ports::{
+    Clock as _, Cursor, Entry, EventStream, MockTaskRepository, StartAt, StreamError, Subscription,
+};
 use agentex_domain::{TaskId, Transition};
+use agentex_testkit::build::{agent, new_task};
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::support::{Setup, World, id, request};
+use crate::support::{Authorization, Setup, World, id, request};
 
 fn stream_of(task: &Value) -> String {
     format!("/tasks/{}/stream", id(task))
@@ -22,7 +28,7 @@ fn delta(text: &str) -> Value {
     json!({"type": "delta", "index": null, "parent_task_message": null, "delta": {"type": "text", "text_delta": text}})
 }
 
-/// 1 and 2.
+/// streaming §8: 1, 2
 #[tokio::test]
 async fn a_stream_begins_with_connected_and_goes_on_live() {
     let world = World::new().await;
@@ -44,7 +50,8 @@ async fn a_stream_begins_with_connected_and_goes_on_live() {
     assert_eq!(next.raw, text);
 }
 
-/// 6 and 7, to the byte: after a keepalive comes no blank line.
+/// To the byte: after a keepalive comes no blank line.
+/// streaming §8: 6, 7
 #[tokio::test]
 async fn a_keepalive_is_a_comment_and_nothing_else() {
     let settings = Settings { stream_keepalive: Duration::from_millis(20), ..Settings::default() };
@@ -69,7 +76,8 @@ async fn a_keepalive_is_a_comment_and_nothing_else() {
     assert!(event.starts_with("id: ") && event.ends_with("}\n\n"), "{event:?}");
 }
 
-/// 13 and 14: the row decides even when nobody published its end; what was published before is still delivered.
+/// The row decides even when nobody published its end; what was published before is still delivered.
+/// streaming §8: 13, 14
 #[tokio::test]
 async fn an_end_that_only_the_row_knows_ends_the_stream() {
     let settings = Settings { stream_keepalive: Duration::from_millis(20), ..Settings::default() };
@@ -91,7 +99,7 @@ async fn an_end_that_only_the_row_knows_ends_the_stream() {
     assert_eq!(frames, [delta("last").to_string()]);
 }
 
-/// 47.
+/// streaming §8: 47
 /// authz §7: 113
 #[tokio::test]
 async fn a_reader_who_loses_the_permission_loses_the_stream() {
@@ -109,7 +117,7 @@ async fn a_reader_who_loses_the_permission_loses_the_stream() {
     }
 }
 
-/// 8, 10 and 33.
+/// streaming §8: 8, 10, 33
 #[tokio::test]
 async fn changes_of_the_task_are_shown_until_it_ends() {
     let world = World::new().await;
@@ -129,7 +137,122 @@ async fn changes_of_the_task_are_shown_until_it_ends() {
     assert_eq!(events.next().await, None);
 }
 
-/// 11 and 12.
+/// streaming §8: 9
+#[tokio::test]
+async fn however_a_task_ends_its_stream_says_so_and_ends() {
+    let world = World::new().await;
+    let client = world.serve().await;
+    for (how, status) in [
+        ("complete", "COMPLETED"),
+        ("fail", "FAILED"),
+        ("cancel", "CANCELED"),
+        ("terminate", "TERMINATED"),
+        ("timeout", "TIMED_OUT"),
+        ("delete", "DELETED"),
+    ] {
+        let task = world.task("a").await;
+        let mut events = client.events(&stream_of(&task)).await;
+        events.next().await.unwrap();
+
+        match how {
+            "delete" => world.delete(&format!("/tasks/{}", id(&task))).await.ok(),
+            _ => world.post(&format!("/tasks/{}/{how}", id(&task)), json!({})).await.ok(),
+        };
+
+        let last = events.next_json().await;
+        assert_eq!((&last["type"], &last["task"]["status"]), (&json!("task_updated"), &json!(status)), "{how}");
+        assert_eq!(events.next().await, None, "{how}");
+    }
+}
+
+/// streaming §8: 15
+#[tokio::test]
+async fn the_stream_of_a_task_whose_row_is_gone_ends() {
+    let (task, gone) = (new_task(&agent("a")).into_task(), Arc::new(AtomicBool::new(false)));
+    let (row, is_gone) = (task.clone(), Arc::clone(&gone));
+    let ports: Box<dyn FnOnce(&mut Ports)> = Box::new(move |ports| {
+        let mut tasks = MockTaskRepository::new();
+        tasks.expect_find().returning(move |_| Ok((!is_gone.load(Ordering::SeqCst)).then(|| row.clone())));
+        ports.stores.tasks = Arc::new(tasks);
+    });
+    let settings = Settings { stream_keepalive: Duration::from_millis(20), ..Settings::default() };
+    let authorization = Authorization::Off;
+    let world = World::with(Setup { settings, authorization, ports: Some(ports), ..Setup::default() }).await;
+    let client = world.serve().await;
+    let mut events = client.events(&format!("/tasks/{}/stream", task.id)).await;
+    assert_eq!(events.next_json().await["type"], "connected");
+
+    gone.store(true, Ordering::SeqCst);
+
+    while let Some(frame) = events.next().await {
+        assert_eq!(frame.data, None, "nothing but keepalives");
+    }
+}
+
+/// streaming §8: 34
+#[tokio::test]
+async fn a_new_task_has_nothing_to_show_and_merged_parameters_are_one_change() {
+    let world = World::new().await;
+    let task = world.task("a").await;
+    let path = format!("/tasks/{}", id(&task));
+
+    world.put(&path, json!({"merge_params": {"k": "v"}})).await.ok();
+    world.post(&format!("{path}/complete"), json!({})).await.ok();
+
+    let shown = world.get(&stream_of(&task)).await.text();
+    let events: Vec<Value> = shown
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .map(|data| serde_json::from_str(data).unwrap())
+        .collect();
+    let kinds: Vec<&str> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["connected", "task_updated", "task_updated"]);
+    assert_eq!((&events[1]["task"]["status"], &events[2]["task"]["status"]), (&json!("RUNNING"), &json!("COMPLETED")));
+}
+
+/// A stream service that is down.
+struct Down;
+
+fn down<T>() -> Result<T, StreamError> {
+    Err(StreamError::Unavailable("down".into()))
+}
+
+#[async_trait]
+impl EventStream for Down {
+    async fn publish(&self, _: &TaskId, _: Bytes) -> Result<Cursor, StreamError> {
+        down()
+    }
+
+    async fn subscribe(&self, _: &TaskId, _: StartAt) -> Result<Subscription, StreamError> {
+        down()
+    }
+
+    async fn read(&self, _: &TaskId, _: Cursor, _: usize) -> Result<Vec<Entry>, StreamError> {
+        down()
+    }
+
+    async fn clear(&self, _: &TaskId) -> Result<(), StreamError> {
+        down()
+    }
+}
+
+/// streaming §8: 39
+/// tasks §10: 53
+#[tokio::test]
+async fn a_task_changes_although_nobody_can_be_told() {
+    let ports: Box<dyn FnOnce(&mut Ports)> = Box::new(|ports| ports.streams = Arc::new(Down));
+    let world = World::with(Setup { ports: Some(ports), ..Setup::default() }).await;
+    let task = world.task("a").await;
+    let path = format!("/tasks/{}", id(&task));
+
+    world.put(&path, json!({"task_metadata": {"k": "v"}})).await.ok();
+    world.post(&format!("{path}/complete"), json!({})).await.ok();
+
+    let changed = world.get(&path).await.ok();
+    assert_eq!((&changed["status"], &changed["task_metadata"]), (&json!("COMPLETED"), &json!({"k": "v"})));
+}
+
+/// streaming §8: 11, 12
 #[tokio::test]
 async fn an_ended_task_is_replayed_and_the_stream_ends() {
     let world = World::new().await;
@@ -149,7 +272,7 @@ async fn an_ended_task_is_replayed_and_the_stream_ends() {
     assert_eq!(short.text().matches("data: ").count(), 1 + 1);
 }
 
-/// 16 and 17.
+/// streaming §8: 16, 17
 /// authz §7: 112
 #[tokio::test]
 async fn a_task_that_is_absent_or_hidden_has_no_stream() {
@@ -163,7 +286,8 @@ async fn a_task_that_is_absent_or_hidden_has_no_stream() {
     world.get(&stream_of(&task)).await.refused(404, &text);
 }
 
-/// 43: by header and by query, which wins.
+/// By header and by query, which wins.
+/// streaming §8: 43
 #[tokio::test]
 async fn a_reader_comes_back_where_it_left() {
     let world = World::new().await;
@@ -201,7 +325,7 @@ async fn an_id_that_is_none_is_refused() {
     }
 }
 
-/// 49.
+/// streaming §8: 49
 #[tokio::test]
 async fn a_stream_by_name_tells_the_id() {
     let world = World::new().await;
@@ -217,7 +341,7 @@ async fn a_stream_by_name_tells_the_id() {
     assert_eq!(id(&world.get("/tasks/name/stream").await.ok()), id(&named));
 }
 
-/// 50.
+/// streaming §8: 50
 #[tokio::test]
 async fn a_stopping_server_ends_its_streams() {
     let world = World::new().await;

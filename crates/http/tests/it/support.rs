@@ -66,7 +66,11 @@ pub(crate) struct Setup {
     /// Who keeps schedules; the store where nobody is named.
     pub(crate) scheduler: Option<Arc<dyn Scheduler>>,
     pub(crate) workflows: Option<Arc<dyn WorkflowGateway>>,
+    /// What else is not as usual.
+    pub(crate) ports: Option<ChangePorts>,
 }
+
+type ChangePorts = Box<dyn FnOnce(&mut Ports)>;
 
 /// Who decides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -127,7 +131,7 @@ impl World {
             let timers = store.stores().timers;
             Arc::new(InProcessScheduler::new(timers, Arc::new(clock.clone()), SchedulerOptions::default()))
         });
-        let ports = Ports {
+        let mut ports = Ports {
             stores: store.stores(),
             streams: Arc::<InProcessStream>::clone(&streams),
             agent_client: Arc::<AcpClient>::clone(&agents),
@@ -143,6 +147,9 @@ impl World {
             clock: Arc::new(clock.clone()),
             probes: setup.probes,
         };
+        if let Some(change) = setup.ports {
+            change(&mut ports);
+        }
         let app = Arc::new(App::new(ports, settings));
         let router = router(Arc::clone(&app), setup.http);
         Self { app, rules, clock, streams, store, authorizer, calls, folder, router }

@@ -14,7 +14,7 @@ fn absent(task: &Value) -> String {
     format!("Item with id '{}' does not exist.", id(task))
 }
 
-/// 1 and 2.
+/// tasks §10: 1, 2
 #[tokio::test]
 async fn a_new_task_runs() {
     let world = World::new().await;
@@ -29,7 +29,7 @@ async fn a_new_task_runs() {
     assert!(created.get("agents").is_none(), "calls answer tasks without agents");
 }
 
-/// 3, 34, 35, 36, 38 and 41.
+/// tasks §10: 3, 34, 35, 36, 38, 41
 #[tokio::test]
 async fn metadata_is_replaced_and_parameters_are_merged() {
     let world = World::new().await;
@@ -52,7 +52,7 @@ async fn metadata_is_replaced_and_parameters_are_merged() {
     assert!(world.put(&path(&task), json!({"task_metadata": 5})).await.invalid().contains("body.task_metadata"));
 }
 
-/// 8, 9, 10, 11, 12 and 21.
+/// tasks §10: 8, 9, 10, 11, 12, 21
 #[tokio::test]
 async fn every_change_of_status_has_its_reason() {
     let world = World::new().await;
@@ -74,7 +74,7 @@ async fn every_change_of_status_has_its_reason() {
     }
 }
 
-/// 13 and 14.
+/// tasks §10: 13, 14
 #[tokio::test]
 async fn an_interrupted_task_can_end_but_not_be_interrupted() {
     let world = World::new().await;
@@ -93,7 +93,7 @@ async fn an_interrupted_task_can_end_but_not_be_interrupted() {
     }
 }
 
-/// 15, 16 and 17.
+/// tasks §10: 15, 16, 17
 #[tokio::test]
 async fn a_task_that_has_ended_stays_as_it_is() {
     let world = World::new().await;
@@ -121,7 +121,7 @@ async fn a_task_that_has_ended_stays_as_it_is() {
     }
 }
 
-/// 18.
+/// tasks §10: 18
 #[tokio::test]
 async fn an_absent_task_is_absent_on_every_route() {
     let world = World::new().await;
@@ -153,7 +153,7 @@ async fn an_invalid_request_about_a_hidden_task_is_not_found() {
     world.call("PUT", &path(&task), &[], Some("{bad")).await.invalid();
 }
 
-/// 19.
+/// tasks §10: 19
 #[tokio::test]
 async fn of_two_endings_at_once_one_wins() {
     let world = World::new().await;
@@ -170,7 +170,7 @@ async fn of_two_endings_at_once_one_wins() {
     assert_eq!(world.get(&path(&task)).await.ok()["status"], winner);
 }
 
-/// 22.
+/// tasks §10: 22
 /// authz §7: 103, 104
 #[tokio::test]
 async fn cancelling_has_a_permission_of_its_own() {
@@ -184,7 +184,7 @@ async fn cancelling_has_a_permission_of_its_own() {
     world.post(&cancel, json!({})).await.refused(404, &absent(&task));
 }
 
-/// 23, 24, 42 and 44.
+/// tasks §10: 23, 24, 42, 44
 #[tokio::test]
 async fn a_deleted_task_is_gone_and_frees_its_name() {
     let world = World::new().await;
@@ -205,7 +205,8 @@ async fn a_deleted_task_is_gone_and_frees_its_name() {
     assert_eq!(by_id["message"], format!("Task {} deleted successfully", id(&next)));
 }
 
-/// 25, and protocol 39.
+/// tasks §10: 25
+/// agent-protocol §9: 39
 #[tokio::test]
 async fn agents_come_along_when_asked_for() {
     let world = World::new().await;
@@ -224,7 +225,7 @@ async fn agents_come_along_when_asked_for() {
     }
 }
 
-/// 26, 27, 28 and 29.
+/// tasks §10: 26, 27, 28, 29
 #[tokio::test]
 async fn lists_are_filtered_and_keep_parameters_to_themselves() {
     let world = World::new().await;
@@ -265,7 +266,7 @@ async fn lists_are_filtered_and_keep_parameters_to_themselves() {
     assert!(told["message"].as_str().unwrap().starts_with("Invalid JSON in task_metadata query parameter: "));
 }
 
-/// 30, 31, 32 and 33.
+/// tasks §10: 30, 31, 32, 33
 #[tokio::test]
 async fn tasks_are_paged_without_gaps() {
     let world = World::new().await;
@@ -298,7 +299,7 @@ async fn tasks_are_paged_without_gaps() {
     assert_eq!(world.get("/tasks").await.ok(), json!([]));
 }
 
-/// 46.
+/// tasks §10: 46
 #[tokio::test]
 async fn two_creators_of_one_name_get_one_task() {
     let world = World::new().await;
@@ -311,7 +312,8 @@ async fn two_creators_of_one_name_get_one_task() {
     assert_eq!(ids(&world.get("/tasks").await.ok()).len(), 1);
 }
 
-/// 52, as far as there is no workflow engine.
+/// As far as there is no workflow engine.
+/// tasks §10: 52
 #[tokio::test]
 async fn a_workflow_cannot_be_asked_without_an_engine() {
     let world = World::new().await;
@@ -323,7 +325,7 @@ async fn a_workflow_cannot_be_asked_without_an_engine() {
     assert_eq!(answer.header("retry-after"), Some("1"));
 }
 
-/// 54.
+/// tasks §10: 54
 #[tokio::test]
 async fn a_broken_body_is_refused() {
     let world = World::new().await;

@@ -41,7 +41,7 @@ async fn tracker_of(world: &World, task: &Value) -> Value {
     listed[0].clone()
 }
 
-/// 18, 19 and 21.
+/// states §6: 18, 19, 21
 #[tokio::test]
 async fn a_cursor_goes_forwards_and_words_are_replaced() {
     let (world, agent, task, tracker) = with_tracker().await;
@@ -87,7 +87,7 @@ async fn a_cursor_goes_forwards_and_words_are_replaced() {
     }
 }
 
-/// 20.
+/// states §6: 20
 #[tokio::test]
 async fn of_concurrent_moves_the_furthest_stays() {
     let (world, agent, task, tracker) = with_tracker().await;
@@ -102,7 +102,8 @@ async fn of_concurrent_moves_the_furthest_stays() {
     assert_eq!(world.get(&path).await.ok()["last_processed_event_id"], events[5].id.as_str());
 }
 
-/// 23. Progress is the agent's and the owner's to report, not an editor's.
+/// Progress is the agent's and the owner's to report, not an editor's.
+/// states §6: 23
 ///
 /// authz §7: 145
 #[tokio::test]
@@ -163,7 +164,7 @@ async fn only_execute_counts() {
     world.put(&path, json!({})).await.refused(404, &absent(id(&tracker)));
 }
 
-/// 22.
+/// states §6: 22
 ///
 /// authz §7: 143
 #[tokio::test]

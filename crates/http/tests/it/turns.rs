@@ -78,7 +78,8 @@ fn kept(text: &str) -> Vec<(String, String)> {
     vec![(text.to_owned(), "DONE".to_owned())]
 }
 
-/// 34 and 44: nothing says that the message ended, and its text is kept all the same; in a stream the end is told.
+/// Nothing says that the message ended, and its text is kept all the same; in a stream the end is told.
+/// rpc §7: 34, 44
 #[tokio::test]
 async fn a_message_that_never_ends_is_kept_when_the_reply_does() {
     let (world, _agent, task) = world_with(Reply::updates([delta(0, "a"), delta(0, "b")])).await;
@@ -94,7 +95,7 @@ async fn a_message_that_never_ends_is_kept_when_the_reply_does() {
     assert_eq!((&last["format"], &last["style"]), (&json!("markdown"), &json!("active")), "what the start said");
 }
 
-/// 35.
+/// rpc §7: 35
 #[tokio::test]
 async fn a_message_that_ends_without_fragments_keeps_what_it_began_with() {
     for stream in [false, true] {
@@ -107,7 +108,7 @@ async fn a_message_that_ends_without_fragments_keeps_what_it_began_with() {
     }
 }
 
-/// 36 and 37.
+/// rpc §7: 36, 37
 #[tokio::test]
 async fn a_whole_reply_is_ordered_by_index_and_may_be_empty() {
     let (world, _agent, task) = world_with(Reply::updates([full(1, "second"), full(0, "first")])).await;
@@ -125,7 +126,8 @@ async fn a_whole_reply_is_ordered_by_index_and_may_be_empty() {
     assert!(stored(&world, &task).await.is_empty());
 }
 
-/// 38, 40, 47 and 64: whatever is wrong with a reply, the caller learns it, the task has failed and the text is kept.
+/// Whatever is wrong with a reply, the caller learns it, the task has failed and the text is kept.
+/// rpc §7: 38, 40, 47, 64
 #[tokio::test]
 async fn a_wrong_reply_fails_the_task_and_keeps_the_text() {
     let tool = |text: &str| json!({"delta": {"type": "tool_request", "tool_call_id": "c", "name": "n", "arguments_delta": text}});
@@ -159,7 +161,7 @@ async fn a_wrong_reply_fails_the_task_and_keeps_the_text() {
     }
 }
 
-/// 41 and 43.
+/// rpc §7: 41, 43
 #[tokio::test]
 async fn a_streamed_message_always_begins_and_ends_once() {
     let reply = [delta(0, "a"), done(0), delta(0, "late"), full(1, "whole"), delta(1, "late"), done(1)];
@@ -174,7 +176,8 @@ async fn a_streamed_message_always_begins_and_ends_once() {
     assert_eq!(stored(&world, &task).await, both);
 }
 
-/// 48: an agent is read only as fast as its caller reads.
+/// An agent is read only as fast as its caller reads.
+/// rpc §7: 48
 #[tokio::test]
 async fn a_slow_caller_slows_the_agent_down() {
     let many = (0..200_000).map(|_| delta(0, &"x".repeat(200)));
@@ -192,7 +195,8 @@ async fn a_slow_caller_slows_the_agent_down() {
     agent.wait_abandoned(1).await;
 }
 
-/// 25, 26 and 61, and 47 and 48 of the tasks page.
+/// rpc §7: 25, 26, 61
+/// tasks §10: 47, 48
 #[tokio::test]
 async fn turns_need_a_live_task_and_replace_its_parameters_when_they_differ() {
     let (world, agent, task) = world_with(Reply::updates([full(0, "hi")])).await;
@@ -224,7 +228,9 @@ async fn turns_need_a_live_task_and_replace_its_parameters_when_they_differ() {
     assert_eq!((agent.calls().len(), stored(&world, &task).await.len()), (calls, before));
 }
 
-/// 60, and 45 of the tasks page: a task is reached through its own agents only, and looks absent through others.
+/// A task is reached through its own agents only, and looks absent through others.
+/// rpc §7: 60
+/// tasks §10: 45
 #[tokio::test]
 async fn a_task_of_another_agent_is_absent() {
     let (world, agent, task) = world_with(Reply::updates([full(0, "hi")])).await;
@@ -248,7 +254,7 @@ async fn a_task_of_another_agent_is_absent() {
     assert!(agent.calls().is_empty());
 }
 
-/// 62.
+/// rpc §7: 62
 #[tokio::test]
 async fn with_the_lease_a_second_turn_is_refused_while_one_runs() {
     let settings = Settings { one_turn_per_task: true, ..Settings::default() };
@@ -273,7 +279,8 @@ async fn with_the_lease_a_second_turn_is_refused_while_one_runs() {
     assert_eq!(turn(&world, false).await[0]["error"], Value::Null, "the lease was given back");
 }
 
-/// 14, 28 and 29 of the streaming page, and 37 of the tasks page.
+/// streaming §8: 14, 28, 29
+/// tasks §10: 37
 #[tokio::test]
 async fn watchers_see_this_tasks_true_events_only() {
     let (world, _agent, task) = world_with(Reply::updates([])).await;

@@ -14,6 +14,10 @@ use super::worker::{Ended, Worker};
 
 /// How soon work is looked for again that somebody else seems to be taking.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How long room is let grow while there is more to do than room: a look at the store costs the same for one as for many.
+const GATHER: Duration = Duration::from_millis(10);
+/// The part of all that may run which is room enough.
+const ENOUGH: usize = 4;
 /// Most ends that are stored at once.
 const MOST_ENDS: usize = 1_000;
 /// Most fires that are forgotten at once.
@@ -71,7 +75,7 @@ impl InProcessScheduler {
             if limit == 0 {
                 tokio::select! {
                     () = shutdown.cancelled() => {}
-                    _ = running.join_next() => {}
+                    () = self.make_room(&mut running) => {}
                 }
                 continue;
             }
@@ -90,6 +94,23 @@ impl InProcessScheduler {
             }
         }
         self.drain(running, held).await;
+    }
+
+    /// Waits until something has ended and, for a moment, until a good part has.
+    async fn make_room(&self, running: &mut JoinSet<()>) {
+        let enough = self.options.max_running - self.options.max_running / ENOUGH;
+        running.join_next().await;
+        let gathered = later(self.clock.now(), GATHER);
+        let gathering = async {
+            while running.len() > enough {
+                running.join_next().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = gathering => {}
+            () = self.sleeper.sleep_until(gathered) => {}
+        }
     }
 
     /// Up to `limit` fires, those first that have been waiting since before. What was taken until the store failed is not

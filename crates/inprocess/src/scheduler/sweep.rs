@@ -21,6 +21,23 @@ pub(super) struct SweepTotals {
     pub(super) skipped_multi_agent: u64,
     pub(super) dry_run: u64,
     pub(super) failed: u64,
+    /// Of the cleaned.
+    pub(super) messages_deleted: u64,
+    pub(super) task_states_deleted: u64,
+    pub(super) events_deleted: u64,
+}
+
+impl SweepTotals {
+    fn add(&mut self, outcome: &CleanOutcome) {
+        match outcome.status {
+            "cleaned" => self.cleaned += 1,
+            "dry_run" => self.dry_run += 1,
+            _ => self.skipped += 1,
+        }
+        self.messages_deleted += outcome.messages_deleted;
+        self.task_states_deleted += outcome.task_states_deleted;
+        self.events_deleted += outcome.events_deleted;
+    }
 }
 
 /// The sweep over idle tasks, page by page.
@@ -53,10 +70,8 @@ impl Sweep<'_> {
             let mut outcomes = futures::stream::iter(rest.map(|task| self.clean(task, &config)))
                 .buffer_unordered(config.max_in_flight.max(1) as usize);
             while let Some(outcome) = outcomes.next().await {
-                match outcome.as_ref().map(|outcome| outcome.status) {
-                    Ok("cleaned") => totals.cleaned += 1,
-                    Ok("dry_run") => totals.dry_run += 1,
-                    Ok(_) => totals.skipped += 1,
+                match outcome {
+                    Ok(outcome) => totals.add(&outcome),
                     Err(error) => {
                         tracing::warn!(%error, "a task could not be cleaned");
                         totals.failed += 1;

@@ -28,6 +28,7 @@ async fn values_that_are_absent_are_stored_as_sql_null() {
     }
 }
 
+/// tasks §10: 5
 #[tokio::test]
 async fn a_new_task_has_one_link_and_one_empty_tracker() {
     let database = migrated().await;
@@ -49,6 +50,7 @@ async fn a_new_task_has_one_link_and_one_empty_tracker() {
     assert_eq!(counts, (1, 1, 1));
 }
 
+/// tasks §10: 4
 #[tokio::test]
 async fn json_null_parameters_read_as_none_and_merge_to_an_object() {
     let database = migrated().await;

@@ -1,8 +1,11 @@
 //! The PostgreSQL adapter against a real server: the suite that every store passes, and what only this one can get
 //! wrong.
 
+#![expect(clippy::disallowed_methods, reason = "the tests hold transactions of their own, and wait for them to begin")]
 #![expect(clippy::unwrap_used, reason = "everything here runs inside tests, where a failed unwrap is a failed test")]
 
+mod abandoned;
+mod checkpoints;
 mod contract;
 mod database;
 mod errors;
@@ -14,3 +17,4 @@ mod relationships;
 mod retention;
 mod rollout;
 mod schema;
+mod timers;

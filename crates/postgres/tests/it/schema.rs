@@ -90,6 +90,7 @@ async fn the_schema_itself_refuses_two_active_schedules_of_one_name_and_two_prod
     sqlx::query(SCHEDULE).execute(&database.sql).await.unwrap();
 }
 
+/// states §6: 27
 #[tokio::test]
 async fn spans_outlive_their_task() {
     let database = migrated().await;

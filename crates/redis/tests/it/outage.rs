@@ -22,6 +22,7 @@ async fn after_the_news(subscription: &mut Subscription) -> (Vec<Delivery>, Arc<
     }
 }
 
+/// streaming §8: 22
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_restart_delivery_resumes_without_duplicates() {
     let (stream, _, mut server) = alone().await;

@@ -16,6 +16,7 @@ async fn clients(raw: &mut Raw) -> usize {
     raw.say::<String>("CLIENT LIST").await.lines().count()
 }
 
+/// streaming §8: 48
 #[tokio::test(flavor = "multi_thread")]
 async fn three_hundred_viewers_of_fifty_tasks_need_two_connections() {
     let (stream, mut raw, _server) = alone().await;
@@ -60,6 +61,7 @@ async fn a_new_task_does_not_wait_for_the_read_that_is_running() {
     drop(quiet);
 }
 
+/// streaming §8: 18
 #[tokio::test(flavor = "multi_thread")]
 async fn two_replicas_see_the_same_entries_in_the_same_order() {
     let (one, _, server) = shared().await;

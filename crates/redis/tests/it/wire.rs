@@ -49,6 +49,7 @@ async fn a_key_prefix_goes_before_the_key_and_nowhere_else() {
     assert_eq!(raw.say::<u32>(&format!("EXISTS task:{task}")).await, 0);
 }
 
+/// streaming §8: 35
 #[tokio::test]
 async fn every_publish_renews_the_expiry() {
     let (stream, mut raw, _server) = shared().await;
@@ -65,6 +66,7 @@ async fn every_publish_renews_the_expiry() {
     assert!((3590..=3600).contains(&after_second), "{after_second} s");
 }
 
+/// streaming §8: 36
 #[tokio::test]
 async fn without_a_ttl_no_expiry_is_set() {
     let (_, mut raw, server) = shared().await;
@@ -77,6 +79,7 @@ async fn without_a_ttl_no_expiry_is_set() {
     raw.say::<()>(&format!("DEL task:{task}")).await;
 }
 
+/// streaming §8: 37
 #[tokio::test]
 async fn the_stream_is_trimmed_to_about_the_configured_length() {
     let (_, mut raw, server) = shared().await;
@@ -91,6 +94,7 @@ async fn the_stream_is_trimmed_to_about_the_configured_length() {
     assert!((100..=300).contains(&length), "{length} entries");
 }
 
+/// streaming §8: 32
 #[tokio::test]
 async fn entries_of_other_writers_are_delivered_unchanged_and_in_order() {
     let (stream, mut raw, _server) = shared().await;
@@ -107,6 +111,7 @@ async fn entries_of_other_writers_are_delivered_unchanged_and_in_order() {
     assert_eq!(next_entry(&mut subscription).await.cursor, ours);
 }
 
+/// streaming §8: 25, 26
 #[tokio::test]
 async fn entries_that_are_not_as_agreed_are_passed_once() {
     let (stream, mut raw, _server) = shared().await;
@@ -131,6 +136,7 @@ async fn entries_that_are_not_as_agreed_are_passed_once() {
     }
 }
 
+/// streaming §8: 38
 #[tokio::test]
 async fn a_failed_expiry_leaves_the_entry_written_once() {
     let (_, mut raw, server) = alone().await;
@@ -158,6 +164,7 @@ async fn a_refused_append_is_an_error_and_writes_nothing() {
     raw.say::<()>(&format!("DEL task:{task}")).await;
 }
 
+/// streaming §8: 21
 #[tokio::test]
 async fn a_key_that_expires_under_a_subscriber_is_followed_when_it_comes_back() {
     let (stream, mut raw, _server) = shared().await;
@@ -195,6 +202,7 @@ async fn a_client_that_comes_back_after_its_stream_expired_is_told_to_refetch() 
     }
 }
 
+/// streaming §8: 42
 #[tokio::test]
 async fn entries_trimmed_before_the_reader_could_read_them_are_a_gap() {
     let (stream, mut raw, _server) = shared().await;

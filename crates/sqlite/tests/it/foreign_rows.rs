@@ -38,6 +38,7 @@ async fn production_flags(fixture: &Fixture) -> Vec<bool> {
         .unwrap()
 }
 
+/// rpc §7: 12
 #[tokio::test]
 async fn calls_go_to_the_production_deployment_unless_its_url_is_empty() {
     let fixture = Fixture::new().await;
@@ -157,6 +158,7 @@ async fn keys_of_other_kinds_open_nothing_and_are_dropped_with_their_agent() {
     assert_eq!(departed.len(), 3, "both keys and the agent");
 }
 
+/// rpc §7: 57
 #[tokio::test]
 async fn of_several_internal_keys_the_newest_is_used() {
     let fixture = Fixture::new().await;
@@ -257,6 +259,7 @@ async fn what_is_not_an_intent_an_owner_or_a_key_is_named() {
 }
 
 /// A task that is refused keeps nothing behind, so that the same id can be tried again.
+/// tasks §10: 5
 #[tokio::test]
 async fn each_task_has_exactly_one_link_and_one_tracker_row() {
     let fixture = Fixture::new().await;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod checkpoints;
 mod files;
 mod foreign_rows;
 mod json;
@@ -9,6 +10,7 @@ mod migrations;
 mod relationships;
 mod retention;
 mod rollout;
+mod timers;
 
 use std::path::{Path, PathBuf};
 

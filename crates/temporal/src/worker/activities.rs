@@ -1,3 +1,4 @@
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -13,6 +14,9 @@ use tokio::runtime::Handle;
 use super::arguments::{optional, required};
 use crate::connection::with_causes;
 
+/// So many that the loss of one does no harm.
+const SIGNS_PER_SILENCE: u32 = 3;
+
 /// The activities: each asks [`Jobs`] once.
 pub(crate) struct Activities {
     jobs: Arc<dyn Jobs>,
@@ -24,7 +28,7 @@ impl Activities {
         Self { jobs, runtime }
     }
 
-    /// Does a job on the runtime of the jobs. When the worker gives up the activity, the job is dropped.
+    /// Does a job on the runtime of the jobs. When the worker gives up the activity, or Temporal does, the job is dropped.
     async fn job<T, F>(
         &self,
         context: ActivityContext,
@@ -41,6 +45,7 @@ impl Activities {
                 job.abort();
                 return Err(again("the worker stops"));
             }
+            never = show_signs_of_life(&context) => match never {},
         };
         match outcome {
             Ok(Ok(done)) => Ok(done),
@@ -51,6 +56,17 @@ impl Activities {
             }
             Err(_) => Err(again("the job broke off")),
         }
+    }
+}
+
+/// Where the workflow wants to know that the activity is still being done, says so several times before it gives up.
+async fn show_signs_of_life(context: &ActivityContext) -> Infallible {
+    let Some(silence) = context.info().heartbeat_timeout else { return std::future::pending().await };
+    loop {
+        if let Err(error) = context.record_heartbeat(()).await {
+            tracing::warn!(%error, "a sign of life could not be given");
+        }
+        tokio::time::sleep(silence / SIGNS_PER_SILENCE).await;
     }
 }
 

@@ -47,10 +47,22 @@ pub(super) fn pass(values: &[Value]) -> RawValue {
 
 /// How an activity is tried: each attempt so long, so many attempts, the pauses between them doubling.
 pub(super) fn attempts(each: Duration, attempts: u32, first_pause: Duration) -> ActivityOptions {
-    let retries = RetryPolicy::builder()
-        .maximum_attempts(attempts)
-        .initial_interval(first_pause)
-        .backoff_coefficient(2.0)
-        .build();
-    ActivityOptions::with_start_to_close_timeout(each).retry_policy(retries).build()
+    ActivityOptions::with_start_to_close_timeout(each).retry_policy(retries(attempts, first_pause)).build()
+}
+
+/// The same for an activity that may take long: an attempt of which nothing is heard for `silence` has failed.
+pub(super) fn attempts_with_signs_of_life(
+    each: Duration,
+    silence: Duration,
+    attempts: u32,
+    first_pause: Duration,
+) -> ActivityOptions {
+    ActivityOptions::with_start_to_close_timeout(each)
+        .heartbeat_timeout(silence)
+        .retry_policy(retries(attempts, first_pause))
+        .build()
+}
+
+fn retries(attempts: u32, first_pause: Duration) -> RetryPolicy {
+    RetryPolicy::builder().maximum_attempts(attempts).initial_interval(first_pause).backoff_coefficient(2.0).build()
 }

@@ -7,7 +7,12 @@ use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{WorkflowContext, WorkflowResult};
 
 use super::activities::Activities;
-use super::arguments::{attempts, optional, pass, required};
+use super::arguments::{attempts_with_signs_of_life, optional, pass, required};
+
+/// How long an agent may take that answers within the call.
+const LONGEST: Duration = Duration::from_secs(1_800);
+/// How soon after a worker has died its run is taken over.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// One occurrence of a run schedule: schedule id, and what made it happen. Its own id names the occurrence.
 #[workflow]
@@ -25,7 +30,7 @@ impl ScheduledAgentRunWorkflow {
         let launch = ctx.execute_activity(
             Activities::launch_scheduled_agent_run,
             pass(&[json!(schedule), json!(fire_id), json!(trigger)]),
-            attempts(Duration::from_secs(120), 5, Duration::from_secs(2)),
+            attempts_with_signs_of_life(LONGEST, SILENCE, 5, Duration::from_secs(2)),
         );
         Ok(launch.await?)
     }

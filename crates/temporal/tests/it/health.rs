@@ -39,6 +39,7 @@ fn unhealthy(agent: &str) -> Vec<Call> {
 }
 
 /// temporal §7: 8
+/// agents §13: 58
 #[tokio::test]
 async fn five_failed_checks_in_a_row_are_written_once_and_end_the_workflow() {
     let stage = Stage::new(checked([DOWN])).await;
@@ -50,6 +51,7 @@ async fn five_failed_checks_in_a_row_are_written_once_and_end_the_workflow() {
 }
 
 /// temporal §7: 8
+/// agents §13: 58
 #[tokio::test]
 async fn a_success_after_four_failures_begins_the_count_again() {
     let stage = Stage::new(checked([DOWN, DOWN, DOWN, DOWN, UP, DOWN])).await;

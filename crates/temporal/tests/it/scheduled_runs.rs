@@ -1,8 +1,12 @@
+use std::sync::Arc;
+
 use agentex_domain::ports::{NewSchedule, RunOutcome, Scheduler};
 use agentex_domain::{RunScheduleId, RunTrigger, ScheduledAction, TaskId, Timing};
 use serde_json::json;
+use temporalio_client::{UntypedWorkflow, WorkflowDescribeOptions};
+use tokio::sync::Semaphore;
 
-use crate::support::{Call, FakeJobs, Stage, answers, eventually};
+use crate::support::{Call, FakeJobs, Stage, answers, eventually, raw};
 
 fn launched() -> RunOutcome {
     RunOutcome::Launched { task_id: TaskId::from("t-1"), method: "event/send" }
@@ -121,4 +125,26 @@ async fn a_trigger_nobody_knows_is_not_tried_again() {
 
     assert!(stage.result(&id).await.is_err());
     assert_eq!(stage.jobs.calls(), []);
+}
+
+/// So a worker that died is noticed long before its run would have taken too long.
+#[tokio::test]
+async fn a_run_under_way_shows_signs_of_life() {
+    let gate = Arc::new(Semaphore::new(0));
+    let stage = Stage::new(FakeJobs { gate: Some(Arc::clone(&gate)), ..jobs([Some(launched())]) }).await;
+    let row = RunScheduleId::generate();
+    let fire = format!("agent-run-schedule:{row}-manual-1");
+
+    stage.scheduler().run_now(&row, &fire).await.unwrap();
+
+    let client = raw(stage.server.address()).await;
+    let handle = client.get_workflow_handle::<UntypedWorkflow>(&fire);
+    let shown = || async {
+        let found = handle.describe(WorkflowDescribeOptions::default()).await.ok()?;
+        found.raw_description.pending_activities.first()?.last_heartbeat_time
+    };
+    eventually("a sign of life", shown).await;
+    gate.add_permits(1);
+    assert_eq!(stage.result(&fire).await.unwrap()["status"], "launched");
+    assert_eq!(stage.jobs.calls().len(), 1);
 }

@@ -57,6 +57,7 @@ pub async fn an_equal_registration_writes_nothing_unless_it_must_stamp(stores: &
     assert_eq!(find(stores, &expected.id).await, expected);
 }
 
+/// agents §13: 14
 pub async fn an_unhealthy_agent_becomes_ready_by_an_equal_registration(stores: &Stores) {
     let sick = Agent { status: AgentStatus::Unhealthy, status_reason: Some("silent".into()), ..agent("sick") };
     insert(stores, std::slice::from_ref(&sick)).await;

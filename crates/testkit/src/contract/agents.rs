@@ -140,6 +140,7 @@ pub async fn a_dial_target_holds_the_agent_whatever_its_status_and_its_key(store
 }
 
 /// A deployment that is not production takes no calls.
+/// rpc §7: 12
 pub async fn a_dial_target_ignores_deployments_that_are_not_production(stores: &Stores) {
     let dialled = agent("dialled");
     insert(stores, std::slice::from_ref(&dialled)).await;
@@ -202,6 +203,7 @@ pub async fn names_are_data_in_queries(stores: &Stores) {
     assert_eq!(stores.agents.find_by_name(&longest).await.unwrap().unwrap().name, longest);
 }
 
+/// agents §13: 42
 pub async fn health_changes_only_what_is_ready_or_unhealthy(stores: &Stores) {
     for (status, healthy, after) in [
         (AgentStatus::Ready, false, AgentStatus::Unhealthy),

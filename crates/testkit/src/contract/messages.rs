@@ -165,6 +165,7 @@ pub async fn times_given_by_writers_decide_the_order_not_the_insertion(stores: &
     assert_eq!(listed, [early.id, late.id]);
 }
 
+/// messages §7: 17
 pub async fn a_batch_with_a_taken_id_stores_nothing(stores: &Stores) {
     let task_id = stored_task(stores).await;
     let first = texts(&task_id, &["first"]);
@@ -238,6 +239,7 @@ pub async fn a_message_of_another_task_cannot_be_updated(stores: &Stores) {
     assert_eq!(everything_of(stores, &other).await, []);
 }
 
+/// messages §7: 52
 pub async fn of_concurrent_updates_one_wins_as_a_whole(stores: &Stores) {
     let task_id = stored_task(stores).await;
     let messages = texts(&task_id, &["start"]);

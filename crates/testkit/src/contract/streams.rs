@@ -68,6 +68,7 @@ macro_rules! stream_contract {
 }
 
 /// The place is fixed when `subscribe` returns, not when the subscriber first reads.
+/// streaming §8: 2
 pub async fn an_entry_published_right_after_subscribing_is_delivered(stream: &Arc<dyn EventStream>) {
     let task = TaskId::generate();
     let mut subscription = subscribe(stream, &task, StartAt::Now).await;
@@ -94,6 +95,7 @@ pub async fn entries_arrive_byte_for_byte(stream: &Arc<dyn EventStream>) {
 }
 
 /// A live viewer fetches history from the store.
+/// streaming §8: 4
 pub async fn old_entries_are_not_replayed_to_a_new_subscriber(stream: &Arc<dyn EventStream>) {
     let task = TaskId::generate();
     let mut early = subscribe(stream, &task, StartAt::Now).await;
@@ -108,6 +110,7 @@ pub async fn old_entries_are_not_replayed_to_a_new_subscriber(stream: &Arc<dyn E
 }
 
 /// Replayed and live entries form one sequence.
+/// streaming §8: 43
 pub async fn resuming_replays_what_is_retained_and_goes_on_live(stream: &Arc<dyn EventStream>) {
     let task = TaskId::generate();
     let written = publish_numbers(stream, &task, 0..20).await;
@@ -133,6 +136,7 @@ pub async fn resuming_at_the_newest_entry_replays_nothing(stream: &Arc<dyn Event
 }
 
 /// A client that reconnects again and again puts together the whole sequence, while it is being written.
+/// streaming §8: 3, 5
 pub async fn resuming_while_a_writer_is_busy_leaves_no_gap_and_no_duplicate(stream: &Arc<dyn EventStream>) {
     const WRITTEN: usize = 1_500;
     let task = TaskId::generate();
@@ -191,6 +195,7 @@ pub async fn tasks_do_not_see_each_other(stream: &Arc<dyn EventStream>) {
 }
 
 /// Falling behind costs the entries that are gone, says so once, and nothing else.
+/// streaming §8: 42
 pub async fn a_subscriber_overtaken_by_trimming_gets_one_gap_and_then_the_rest(stream: &Arc<dyn EventStream>) {
     let task = TaskId::generate();
     let mut slow = subscribe(stream, &task, StartAt::Now).await;
@@ -306,6 +311,7 @@ pub async fn a_cursor_survives_its_text_form(stream: &Arc<dyn EventStream>) {
 }
 
 /// Publishing and other subscribers go on at full speed, and the slow one still gets everything that is retained.
+/// streaming §8: 41
 pub async fn a_subscriber_that_does_not_read_delays_nobody(stream: &Arc<dyn EventStream>) {
     let task = TaskId::generate();
     let mut idle = subscribe(stream, &task, StartAt::Now).await;
@@ -322,6 +328,7 @@ pub async fn a_subscriber_that_does_not_read_delays_nobody(stream: &Arc<dyn Even
 }
 
 /// A viewer who leaves takes nothing along.
+/// streaming §8: 19
 pub async fn dropping_one_subscriber_leaves_the_other(stream: &Arc<dyn EventStream>) {
     let task = TaskId::generate();
     let leaving = subscribe(stream, &task, StartAt::Now).await;
@@ -336,6 +343,7 @@ pub async fn dropping_one_subscriber_leaves_the_other(stream: &Arc<dyn EventStre
 }
 
 /// Order holds over many entries written at once.
+/// streaming §8: 40
 pub async fn a_thousand_entries_arrive_in_order(stream: &Arc<dyn EventStream>) {
     let task = TaskId::generate();
     let mut subscription = subscribe(stream, &task, StartAt::Now).await;

@@ -133,6 +133,7 @@ pub async fn a_deleted_or_absent_task_cannot_be_changed(stores: &Stores) {
     assert_eq!(find(stores, &dead.id).await, dead);
 }
 
+/// tasks §10: 39
 pub async fn parallel_merges_keep_each_others_keys(stores: &Stores) {
     let worker = stored_agent(stores, "worker").await;
     let task = created(stores, new_task(&worker)).await;
@@ -154,6 +155,7 @@ pub async fn parallel_merges_keep_each_others_keys(stores: &Stores) {
 }
 
 /// Updates name their columns, so a concurrent change of status survives.
+/// tasks §10: 20, 40
 pub async fn a_change_racing_with_a_transition_loses_neither(stores: &Stores) {
     let worker = stored_agent(stores, "worker").await;
     for round in 0..10 {

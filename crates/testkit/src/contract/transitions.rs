@@ -108,6 +108,7 @@ pub async fn a_transition_touches_nothing_but_status_reason_and_time(stores: &St
     }
 }
 
+/// tasks §10: 19
 pub async fn of_concurrent_transitions_exactly_one_happens(stores: &Stores) {
     let agent = stored_agent(stores, "worker").await;
     let contenders = [Transition::Complete, Transition::Cancel, Transition::Fail, Transition::Terminate];

@@ -172,6 +172,7 @@ async fn without_a_decision_nothing_is_forwarded() {
 /// Calls of agents, not forwarded requests: only what a principal brought is handed on in its name.
 ///
 /// authz §7: 185
+/// rpc §7: 56
 #[tokio::test]
 async fn an_agent_or_nobody_in_particular_has_no_credential_to_delegate() {
     let call = json!({"method": "task/create", "params": {}}).to_string();

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentex_authz::{NoAuthentication, Operation};
+use agentex_domain::ports::{MockTaskRepository, StoreError};
 use agentex_testkit::fake_agent::Reply;
+use agentex_testkit::tripwire::{Trip, Tripwire};
 use serde_json::{Value, json};
 
-use super::{BOT_KEY, POST, Stage, changed, mention, said};
+use super::{BOT_KEY, BYPASS, POST, Stage, changed, mention, said};
 use crate::support::{Authorization, id};
 
 const FAILED: &str = "Something went wrong handling that. Please retry.";
@@ -171,6 +173,64 @@ async fn an_agent_that_answers_later_is_told_of_its_task_once() {
 
     assert_eq!(stage.agent.methods(), ["task/create", "event/send", "event/send"]);
     assert_eq!(stage.posted(), ["first\n\n_via later_", "second\n\n_via later_"]);
+}
+
+/// gateways §9: 23
+#[tokio::test]
+async fn a_task_that_somebody_else_makes_meanwhile_is_the_task_of_the_thread() {
+    let wire = Tripwire::new(Trip::Hang);
+    let before_writes = wire.clone();
+    let stage = Stage::with(|plan, _| {
+        plan.works = false;
+        plan.setup.ports = Some(Box::new(move |ports| {
+            ports.authorizer = ports.authorizer.take().map(|authorizer| before_writes.authorizer(authorizer));
+        }));
+    })
+    .await;
+    stage.event(&mention("E1", "100.1", "<@U1> later hello")).await;
+    // The turn has looked for the task of its thread and found none.
+    wire.arm_on("before register task");
+    let app = Arc::clone(&stage.world.app);
+    let turn = tokio::spawn(async move { app.gateways.run_due().await });
+    wire.tripped().await;
+    let create = json!({"jsonrpc": "2.0", "id": 1, "method": "task/create", "params": {"name": "slack:T1:C1:100.1"}});
+    let made = stage.world.call("POST", "/agents/name/later/rpc", &BYPASS, Some(&create.to_string())).await.ok();
+    wire.release();
+
+    let mut calls = 0;
+    while stage.agent.call(calls).await.rpc_method() != "event/send" {
+        calls += 1;
+    }
+    let task = stage.task_of_call(calls).await;
+    stage.say(&task, "the answer").await;
+    turn.await.unwrap().unwrap();
+
+    assert_eq!(task, id(&made["result"]));
+    assert_eq!(stage.get("/tasks").await.as_array().unwrap().len(), 1);
+    assert_eq!(stage.posted(), ["the answer\n\n_via later_"]);
+}
+
+/// gateways §9: 25
+#[tokio::test]
+async fn a_task_that_can_neither_be_made_nor_found_is_given_up_once_for_all() {
+    let stage = Stage::with(|plan, _| {
+        plan.works = false;
+        plan.slack.chat.create_attempts = 4;
+        plan.setup.ports = Some(Box::new(|ports| {
+            let mut tasks = MockTaskRepository::new();
+            tasks.expect_find_by_name().returning(|_| Ok(None));
+            tasks.expect_insert().times(4).returning(|_, _| Err(StoreError::Duplicate { what: "task" }));
+            ports.stores.tasks = Arc::new(tasks);
+        }));
+    })
+    .await;
+
+    stage.event(&mention("E1", "100.1", "<@U1> later hello")).await;
+    assert_eq!(stage.run_due().await, 1);
+    assert_eq!(stage.run_due().await, 0);
+
+    assert_eq!(stage.posted(), [FAILED]);
+    assert!(stage.agent.calls().is_empty());
 }
 
 /// gateways §9: 28, 29, 30

@@ -160,7 +160,7 @@ async fn a_streamed_turn_is_not_taken_again_by_a_retry() {
     assert_eq!(agent.methods().iter().filter(|method| *method == "message/send").count(), 1);
 }
 
-/// agent-protocol §9.4: 38
+/// agent-protocol §9: 38
 #[tokio::test]
 async fn a_conflict_that_will_not_change_tells_the_client_not_to_retry() {
     let world = World::new().await;

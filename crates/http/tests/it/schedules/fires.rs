@@ -103,6 +103,24 @@ async fn a_repeated_delivery_is_the_same_event() {
         .map(|call| call.params()["event"]["id"].clone())
         .collect();
     assert_eq!((told.len(), &told[0]), (2, &told[1]));
+    assert_eq!(fired.agent.methods(), ["task/create", "event/send", "event/send"], "the agent knew the task already");
+}
+
+/// As when the process died while the agent was taking the event, and the agent was through before the next attempt.
+#[tokio::test]
+async fn a_task_that_ended_while_it_was_being_told_is_told_no_more() {
+    let fired = Fired::new("async").await;
+    fired.agent.once("event/send", Reply::http(502, "away"));
+    fired.fire(RunTrigger::Scheduled).await.unwrap_err();
+    let task = fired.tasks().await.swap_remove(0);
+    fired.world.call("POST", &format!("/tasks/{}/complete", id(&task)), &[], None).await.ok();
+
+    assert_eq!(fired.skipped().await, "input_already_delivered");
+
+    assert_eq!(fired.agent.methods(), ["task/create", "event/send"]);
+    let task = fired.world.get(&format!("/tasks/{}", id(&task))).await.ok();
+    assert_eq!((&task["status"], fired.tasks().await.len()), (&json!("COMPLETED"), 1));
+    assert_eq!(task["task_metadata"]["scheduled_input_delivered"], true);
 }
 
 #[tokio::test]

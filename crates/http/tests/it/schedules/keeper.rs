@@ -23,6 +23,8 @@ struct Kept {
     calls: Vec<String>,
     /// Which calls fail next, and whether they are done all the same.
     fails: Vec<Failure>,
+    describing: usize,
+    most_describing: usize,
 }
 
 #[derive(Clone, Default)]
@@ -37,6 +39,11 @@ impl Keeper {
     /// The calls so far, which are then forgotten.
     pub(super) fn calls(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap().calls)
+    }
+
+    /// How many schedules were described at the same time, at most.
+    pub(super) fn most_described_at_once(&self) -> usize {
+        self.0.lock().unwrap().most_describing
     }
 
     pub(super) fn kept(&self, id: &str) -> Option<NewSchedule> {
@@ -95,7 +102,15 @@ impl Scheduler for Keeper {
     }
 
     async fn describe(&self, id: &str) -> Result<ScheduleDescription, ScheduleError> {
+        {
+            let mut kept = self.0.lock().unwrap();
+            kept.describing += 1;
+            kept.most_describing = kept.most_describing.max(kept.describing);
+        }
+        // Whoever else wants to ask gets the chance before this one is answered.
+        tokio::task::yield_now().await;
         self.call("describe", id, |kept| {
+            kept.describing -= 1;
             let (schedule, skipped) = kept.schedules.get(id).ok_or(ScheduleError::NotFound)?;
             let NewSchedule { timing, action, paused, definition, .. } = schedule.clone();
             Ok(ScheduleDescription {

@@ -84,7 +84,7 @@ async fn a_run_schedule_goes_through_its_whole_life() {
 async fn lists_have_no_hidden_cap_and_ask_the_scheduler_boundedly() {
     let (world, keeper, all) = kept(Authorization::Rules).await;
     let mut first = None;
-    for number in 0..201 {
+    for number in 0..250 {
         let made = world.post(&all, hourly(&format!("s{number}"))).await.ok();
         first.get_or_insert(id(&made).to_owned());
         world.clock.advance(Duration::from_secs(1));
@@ -95,7 +95,9 @@ async fn lists_have_no_hidden_cap_and_ask_the_scheduler_boundedly() {
     assert_eq!(keeper.calls().len(), 0);
     let list = world.get(&format!("{all}?limit=1000&include_live=true&kind=agent_run")).await.ok();
     assert_eq!(keeper.calls().len(), 200);
-    assert_eq!((&list["total"], &list["run_schedules"][200]["live_data_available"]), (&json!(201), &Value::Null));
+    assert_eq!(keeper.most_described_at_once(), 10);
+    assert_eq!((&list["total"], &list["run_schedules"][199]["live_data_available"]), (&json!(250), &json!(true)));
+    assert_eq!(list["run_schedules"][200]["live_data_available"], Value::Null);
 
     let agent = all.split('/').nth(2).unwrap();
     world.rules.show_only(&[&format!("run-schedule::{agent}::{}", first.unwrap()), "run-schedule::other::x"]);
@@ -166,7 +168,38 @@ async fn a_change_reaches_the_clock_before_the_row() {
     assert!(refused.contains("Provide only one of cron_expression or interval_seconds, not both"), "{refused}");
 }
 
-/// schedules §4: 29, 35, 36, 38
+/// schedules §4: 29
+#[tokio::test]
+async fn only_the_next_occurrences_can_be_skipped_whatever_zone_their_time_is_given_in() {
+    let world = World::new().await;
+    let agent = agent(&world, "async", URL).await;
+    let made = world.post(&format!("/agents/{agent}/schedules"), hourly("x")).await.ok();
+    let one = format!("/agents/{agent}/schedules/{}", id(&made));
+    let at = |time: &str| json!({"scheduled_time": time});
+    let next = made["next_action_times"][0].as_str().unwrap();
+    // The same moment by clocks that are an hour ahead, or behind where that would be another day.
+    let hour: u8 = next[11..13].parse().unwrap();
+    let (hour, offset) = if hour < 23 { (hour + 1, "+01:00") } else { (hour - 1, "-01:00") };
+    let elsewhere = format!("{}T{hour:02}:00:00{offset}", &next[..10]);
+
+    for time in ["2001-01-01T00:00:00Z", "2001-01-01T00:00:00+02:00"] {
+        world.post(&format!("{one}/skip"), at(time)).await.refused(400, "Cannot skip a past scheduled time");
+        world.post(&format!("{one}/unskip"), at(time)).await.refused(400, "Cannot unskip a past scheduled time");
+    }
+    let text = "Cannot skip a time that is not an upcoming schedule action";
+    for time in [next.replace(":00:00", ":30:00"), "2199-01-01T00:00:00Z".to_owned()] {
+        world.post(&format!("{one}/skip"), at(&time)).await.refused(400, text);
+    }
+    let text = "Cannot unskip a time that is not currently skipped";
+    world.post(&format!("{one}/unskip"), at(next)).await.refused(400, text);
+
+    let skipped = world.post(&format!("{one}/skip"), at(&elsewhere)).await.ok();
+    assert_eq!(skipped["skipped_action_times"], json!([next]));
+    let back = world.post(&format!("{one}/unskip"), at(&elsewhere)).await.ok();
+    assert_eq!((&back["skipped_action_times"], &back["next_action_times"][0]), (&json!([]), &json!(next)));
+}
+
+/// schedules §4: 35, 36, 38
 #[tokio::test]
 async fn bad_input_is_refused_before_anything_is_done() {
     let (world, keeper, all) = kept(Authorization::Rules).await;
@@ -221,6 +254,7 @@ async fn bad_input_is_refused_before_anything_is_done() {
 
 /// authz §7: 180
 /// schedules §4: 40
+/// conventions §11: 53
 #[tokio::test]
 async fn a_kind_that_is_off_is_not_there() {
     let mut setup = Setup { authorization: Authorization::Off, ..Setup::default() };

@@ -95,6 +95,7 @@ impl Checked {
 }
 
 /// temporal §7: 8
+/// agents §13: 58
 #[tokio::test]
 async fn five_failures_in_a_row_make_an_agent_unhealthy_once() {
     let mut checked = checked(Some(AgentHealth::Failing)).await;
