@@ -76,6 +76,9 @@ pub enum Error {
     /// It collides with something that exists.
     #[error("{0}")]
     Conflict(String),
+    /// What was to be changed is not any more what the caller has seen.
+    #[error("{0}")]
+    Outdated(&'static str),
     /// The request is larger than allowed.
     #[error("{0}")]
     TooLarge(String),
@@ -150,6 +153,7 @@ impl Error {
             | Self::Forbidden { .. }
             | Self::Invalid(_)
             | Self::Conflict(_)
+            | Self::Outdated(_)
             | Self::TooLarge(_)
             | Self::Unavailable(_)
             | Self::Failed { .. }

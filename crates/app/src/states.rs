@@ -2,10 +2,12 @@ use std::sync::Arc;
 
 use agentex_authz::{Operation, ResourceKind, ResourceRef, Scope};
 use agentex_domain::ports::{Clock, StateOrder, Stores, TaskItemFilter};
-use agentex_domain::{AgentId, Direction, JsonObject, PageRequest, StateId, TaskId, TaskState, TaskStatus};
+use agentex_domain::{AgentId, Direction, JsonObject, PageRequest, StateId, TaskId, TaskState, TaskStatus, Timestamp};
 
 use crate::guard::{Guard, Sought, Visible};
 use crate::{Absent, Caller, Error, LinkRule};
+
+const OUTDATED: &str = "The state has been changed since; read it again";
 
 /// What agents remember about tasks. States have no permissions of their own; their task's count.
 pub struct States {
@@ -66,12 +68,30 @@ impl States {
         self.authorized(caller, Operation::Read, id).await
     }
 
-    /// Replaces what is remembered as a whole.
+    /// Replaces what is remembered as a whole; with `versions`, only while it was changed last at one of these moments.
+    ///
+    /// # Errors
+    /// [`Error::Outdated`] when it was changed since.
     #[tracing::instrument(name = "states.update", skip_all, fields(state.id = %id))]
-    pub async fn update(&self, caller: &Caller, id: &StateId, state: &JsonObject) -> Result<TaskState, Error> {
-        self.authorized(caller, Operation::Update, id).await?;
-        let replaced = self.stores.states.replace(id, state, self.clock.now()).await?;
-        replaced.ok_or_else(|| Error::NotFound(absent(id)))
+    pub async fn update(
+        &self,
+        caller: &Caller,
+        id: &StateId,
+        state: &JsonObject,
+        versions: Option<&[Timestamp]>,
+    ) -> Result<TaskState, Error> {
+        let found = self.authorized(caller, Operation::Update, id).await?;
+        let changed_at = versions.map(|_| found.updated_at);
+        if versions.is_some_and(|versions| !versions.contains(&found.updated_at)) {
+            return Err(Error::Outdated(OUTDATED));
+        }
+        match self.stores.states.replace(id, state, changed_at, self.clock.now()).await? {
+            Some(replaced) => Ok(replaced),
+            None if changed_at.is_some() && self.stores.states.find(id).await?.is_some() => {
+                Err(Error::Outdated(OUTDATED))
+            }
+            None => Err(Error::NotFound(absent(id))),
+        }
     }
 
     /// Removes a state and answers what it was. It takes `delete` on the task.

@@ -13,7 +13,7 @@ pub struct TaskState {
     pub state: JsonObject,
     /// When it was made.
     pub created_at: Timestamp,
-    /// Last replacement of `state`.
+    /// Last replacement of `state`, at another moment than each before: the version of the state.
     pub updated_at: Timestamp,
 }
 

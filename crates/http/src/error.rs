@@ -112,6 +112,7 @@ impl Refusal {
                 Self { status: StatusCode::UNPROCESSABLE_ENTITY, body: RefusalBody::Problems(problems) }
             }
             Error::Conflict(text) => Self::message(StatusCode::CONFLICT, text),
+            Error::Outdated(text) => Self::message(StatusCode::PRECONDITION_FAILED, text),
             Error::TooLarge(text) => Self::message(StatusCode::PAYLOAD_TOO_LARGE, text),
             Error::AgentKeyRefused => Self::detail(StatusCode::UNAUTHORIZED, "Agent Unauthorized"),
             Error::Unauthenticated => Self::detail(StatusCode::UNAUTHORIZED, "Unauthorized"),

@@ -103,11 +103,17 @@ impl StateRepository for PgStates {
     }
 
     #[tracing::instrument(level = "debug", name = "db.state.replace", skip_all, fields(state.id = %id))]
-    async fn replace(&self, id: &StateId, state: &JsonObject, at: Timestamp) -> Result<Option<TaskState>, StoreError> {
+    async fn replace(
+        &self,
+        id: &StateId,
+        state: &JsonObject,
+        changed_at: Option<Timestamp>,
+        at: Timestamp,
+    ) -> Result<Option<TaskState>, StoreError> {
         let row = sqlx::query_as::<_, StateRow>(concat!(
             "UPDATE task_states AS s
-                SET state = $2, updated_at = $3
-              WHERE s.id = $1 AND ",
+                SET state = $2, updated_at = GREATEST($3, s.updated_at + interval '1 microsecond')
+              WHERE s.id = $1 AND ($4::timestamptz IS NULL OR s.updated_at = $4) AND ",
             of_live_task!("s"),
             " RETURNING ",
             state_columns!()
@@ -115,6 +121,7 @@ impl StateRepository for PgStates {
         .bind(id.as_str())
         .bind(Json(state))
         .bind(at.as_datetime())
+        .bind(changed_at.map(Timestamp::as_datetime))
         .fetch_optional(&self.pool)
         .await
         .map_err(store_error("state"))?;

@@ -36,9 +36,16 @@ impl StateRepository for SqliteStates {
     }
 
     #[tracing::instrument(name = "db.state.replace", level = "debug", skip_all, fields(state.id = %id))]
-    async fn replace(&self, id: &StateId, state: &JsonObject, at: Timestamp) -> Result<Option<TaskState>, StoreError> {
+    async fn replace(
+        &self,
+        id: &StateId,
+        state: &JsonObject,
+        changed_at: Option<Timestamp>,
+        at: Timestamp,
+    ) -> Result<Option<TaskState>, StoreError> {
         let rows: Vec<StateRow> = sqlx::query_as(concat!(
-            "UPDATE task_states SET state = ?2, updated_at = ?3 WHERE task_states.id = ?1 AND ",
+            "UPDATE task_states SET state = ?2, updated_at = MAX(?3, task_states.updated_at + 1) \
+             WHERE task_states.id = ?1 AND (?4 IS NULL OR task_states.updated_at = ?4) AND ",
             of_live_task!("task_states"),
             " RETURNING ",
             state_columns!()
@@ -46,6 +53,7 @@ impl StateRepository for SqliteStates {
         .bind(id.as_str())
         .bind(json_text(state))
         .bind(at.as_micros())
+        .bind(changed_at.map(Timestamp::as_micros))
         .fetch_all(&self.database.writer)
         .await
         .map_err(store_error("state"))?;

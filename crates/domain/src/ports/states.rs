@@ -34,8 +34,16 @@ pub trait StateRepository: Send + Sync {
     /// The state with this id, as it is now.
     async fn find(&self, id: &StateId) -> Result<Option<TaskState>, StoreError>;
 
-    /// Replaces what was stored as a whole; `None` when there is no such state. The last writer wins.
-    async fn replace(&self, id: &StateId, state: &JsonObject, at: Timestamp) -> Result<Option<TaskState>, StoreError>;
+    /// Replaces what was stored as a whole; `None` when there is no such state, or when it was changed last at another
+    /// moment than `changed_at`. Without that the last writer wins. `updated_at` becomes `at`, or a microsecond more than it
+    /// was if that is later, so that it tells one version of a state from the next.
+    async fn replace(
+        &self,
+        id: &StateId,
+        state: &JsonObject,
+        changed_at: Option<Timestamp>,
+        at: Timestamp,
+    ) -> Result<Option<TaskState>, StoreError>;
 
     /// Removes a state and answers what it was; `None` when there is no such state.
     async fn delete(&self, id: &StateId) -> Result<Option<TaskState>, StoreError>;

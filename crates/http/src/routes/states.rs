@@ -2,11 +2,14 @@ use std::sync::Arc;
 
 use agentex_app::{App, StateQuery};
 use agentex_domain::ports::StateOrder;
-use agentex_domain::{AgentId, Direction, PageRequest, TaskId};
+use agentex_domain::{AgentId, Direction, PageRequest, TaskId, TaskState, Timestamp};
 use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, header};
 use utoipa::IntoParams;
 
+use crate::bodies::errors::MessageBody;
 use crate::bodies::states::{CreateStateRequest, StateBody, UpdateStateRequest};
 use crate::error::ApiError;
 use crate::extract::{ApiBody, ApiQuery, Authenticated, QueryParams, QueryReader, StatePath};
@@ -69,6 +72,38 @@ impl From<ListStatesQuery> for StateQuery {
     }
 }
 
+/// A state, and in the header `ETag` which version of it.
+pub(crate) struct Versioned(TaskState);
+
+impl IntoResponse for Versioned {
+    fn into_response(self) -> Response {
+        let version = format!("\"{}\"", self.0.updated_at.as_micros());
+        ([(header::ETAG, version)], Json(StateBody::from(self.0))).into_response()
+    }
+}
+
+/// The versions that a change is meant for, from the header `If-Match`. `None`: any.
+struct IfMatch(Option<Vec<Timestamp>>);
+
+impl IfMatch {
+    /// What is no version of a state matches none.
+    fn read(headers: &HeaderMap) -> Self {
+        let mut given = headers.get_all(header::IF_MATCH).iter().peekable();
+        if given.peek().is_none() {
+            return Self(None);
+        }
+        let tags: Vec<&str> = given.filter_map(|tags| tags.to_str().ok()).flat_map(|tags| tags.split(',')).collect();
+        if tags.iter().any(|tag| tag.trim() == "*") {
+            return Self(None);
+        }
+        let version = |tag: &str| {
+            let micros = tag.trim().strip_prefix('"')?.strip_suffix('"')?.parse().ok()?;
+            Timestamp::from_micros(micros)
+        };
+        Self(Some(tags.into_iter().filter_map(version).collect()))
+    }
+}
+
 /// Store a state.
 #[utoipa::path(
     post,
@@ -76,15 +111,20 @@ impl From<ListStatesQuery> for StateQuery {
     operation_id = "create_task_state_states_post",
     tag = "States",
     request_body = CreateStateRequest,
-    responses((status = 200, description = "The state.", body = StateBody))
+    responses((
+        status = 200,
+        description = "The state.",
+        body = StateBody,
+        headers(("ETag" = String, description = "The version of the state."))
+    ))
 )]
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     Authenticated(caller): Authenticated,
     body: ApiBody,
-) -> Result<Json<StateBody>, ApiError> {
+) -> Result<Versioned, ApiError> {
     let request = body.read::<CreateStateRequest>()?;
-    Ok(Json(app.states.create(&caller, request.into()).await?.into()))
+    Ok(Versioned(app.states.create(&caller, request.into()).await?))
 }
 
 /// List states, of one task or of all that the caller may read.
@@ -112,34 +152,55 @@ pub(crate) async fn list(
     operation_id = "get_state_states__state_id__get",
     tag = "States",
     params(("state_id" = String, Path, description = "The state's id.")),
-    responses((status = 200, description = "The state.", body = StateBody))
+    responses((
+        status = 200,
+        description = "The state.",
+        body = StateBody,
+        headers(("ETag" = String, description = "The version of the state."))
+    ))
 )]
 pub(crate) async fn get(
     State(app): State<Arc<App>>,
     Authenticated(caller): Authenticated,
     StatePath(id): StatePath,
-) -> Result<Json<StateBody>, ApiError> {
-    Ok(Json(app.states.get(&caller, &id).await?.into()))
+) -> Result<Versioned, ApiError> {
+    Ok(Versioned(app.states.get(&caller, &id).await?))
 }
 
-/// Replace a state. Other members of the body than `state` are ignored.
+/// Replace a state.
+///
+/// Other members of the body than `state` are ignored. Two that read and write the same state lose nothing of each other with
+/// `If-Match`: the version that was read, from `ETag`.
 #[utoipa::path(
     put,
     path = "/states/{state_id}",
     operation_id = "update_task_state_states__state_id__put",
     tag = "States",
-    params(("state_id" = String, Path, description = "The state's id.")),
+    params(
+        ("state_id" = String, Path, description = "The state's id."),
+        ("If-Match" = Option<String>, Header, description = "Versions that may be replaced; without it any."),
+    ),
     request_body = UpdateStateRequest,
-    responses((status = 200, description = "The state.", body = StateBody))
+    responses(
+        (
+            status = 200,
+            description = "The state.",
+            body = StateBody,
+            headers(("ETag" = String, description = "The version of the state."))
+        ),
+        (status = 412, description = "It has been changed since.", body = MessageBody)
+    )
 )]
 pub(crate) async fn update(
     State(app): State<Arc<App>>,
     Authenticated(caller): Authenticated,
     StatePath(id): StatePath,
+    headers: HeaderMap,
     body: ApiBody,
-) -> Result<Json<StateBody>, ApiError> {
+) -> Result<Versioned, ApiError> {
     let UpdateStateRequest { state } = body.read()?;
-    Ok(Json(app.states.update(&caller, &id, &state).await?.into()))
+    let IfMatch(versions) = IfMatch::read(&headers);
+    Ok(Versioned(app.states.update(&caller, &id, &state, versions.as_deref()).await?))
 }
 
 /// Delete a state.

@@ -70,6 +70,36 @@ async fn a_state_is_stored_replaced_as_a_whole_and_deleted_once() {
     world.put(&path, json!({"state": {}})).await.refused(404, &absent(id(&made)));
 }
 
+#[tokio::test]
+async fn of_two_who_replace_what_both_have_read_the_second_is_told_so() {
+    let (world, agent, task) = with_task().await;
+    let made = world.post("/states", new_state(id(&task), id(&agent))).await;
+    let version = made.header("etag").unwrap().to_owned();
+    let path = format!("/states/{}", id(&made.ok()));
+    assert_eq!(world.get(&path).await.header("etag"), Some(version.as_str()));
+    let put = async |tags: &str, step: u64| {
+        let body = json!({"state": {"step": step}}).to_string();
+        world.call("PUT", &path, &[("if-match", tags)], Some(&body)).await
+    };
+
+    let first = put(&version, 2).await;
+    let next = first.header("etag").unwrap().to_owned();
+    assert_eq!(first.ok()["state"], json!({"step": 2}));
+    assert_ne!(next, version);
+
+    for outdated in [version.as_str(), "\"\"", "\"x\"", "W/", &format!("W/{next}"), next.trim_matches('"'), ""] {
+        put(outdated, 3).await.refused(412, "The state has been changed since; read it again");
+    }
+    assert_eq!(world.get(&path).await.ok()["state"], json!({"step": 2}));
+
+    assert_eq!(put(&format!("{version} , {next}"), 4).await.ok()["state"], json!({"step": 4}));
+    assert_eq!(put("*", 5).await.ok()["state"], json!({"step": 5}));
+    assert_eq!(world.put(&path, json!({"state": {"step": 6}})).await.ok()["state"], json!({"step": 6}));
+    world.delete(&path).await.ok();
+    put("*", 7).await.refused(404, &absent(path.trim_start_matches("/states/")));
+    put(&version, 7).await.refused(404, &absent(path.trim_start_matches("/states/")));
+}
+
 /// states §6: 10
 ///
 /// authz §7: 139

@@ -377,6 +377,8 @@ macro_rules! store_contract {
                 an_agent_may_keep_several_states_of_one_task
                 an_absent_or_deleted_task_takes_no_state
                 a_replacement_replaces_everything_but_the_ids_and_the_first_time
+                each_replacement_makes_another_version_and_only_the_one_named_is_replaced
+                of_concurrent_replacements_of_one_version_one_happens
                 a_deleted_state_is_answered_once_and_gone
                 states_of_a_deleted_task_are_absent
                 a_list_of_states_shows_what_its_filter_says

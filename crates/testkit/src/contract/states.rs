@@ -78,12 +78,47 @@ pub async fn a_replacement_replaces_everything_but_the_ids_and_the_first_time(st
     let task_id = stored_task(stores).await;
     let (state, bystander) = (stored(stores, &task_id, "a", 1).await, stored(stores, &task_id, "a", 1).await);
 
-    let replaced = stores.states.replace(&state.id, &object(json!({"b": 2})), at(5)).await.unwrap().unwrap();
+    let replaced = stores.states.replace(&state.id, &object(json!({"b": 2})), None, at(5)).await.unwrap().unwrap();
 
     assert_eq!(replaced, TaskState { state: object(json!({"b": 2})), updated_at: at(5), ..state.clone() });
     assert_eq!(stores.states.find(&state.id).await.unwrap(), Some(replaced));
     assert_eq!(stores.states.find(&bystander.id).await.unwrap(), Some(bystander));
-    assert_eq!(stores.states.replace(&StateId::generate(), &object(json!({})), at(6)).await.unwrap(), None);
+    assert_eq!(stores.states.replace(&StateId::generate(), &object(json!({})), None, at(6)).await.unwrap(), None);
+}
+
+pub async fn each_replacement_makes_another_version_and_only_the_one_named_is_replaced(stores: &Stores) {
+    let task_id = stored_task(stores).await;
+    let state = stored(stores, &task_id, "a", 5).await;
+    let replace =
+        async |changed_at, at| stores.states.replace(&state.id, &object(json!({})), changed_at, at).await.unwrap();
+
+    // A clock that stands still, or is another's, does not make two versions alike.
+    let first = replace(Some(at(5)), at(5)).await.unwrap();
+    let second = replace(None, at(2)).await.unwrap();
+    assert!(state.updated_at < first.updated_at && first.updated_at < second.updated_at, "{first:?} {second:?}");
+
+    for outdated in [state.updated_at, first.updated_at, at(9)] {
+        assert_eq!(replace(Some(outdated), at(9)).await, None);
+    }
+    assert_eq!(stores.states.find(&state.id).await.unwrap(), Some(second.clone()));
+    assert_eq!(replace(Some(second.updated_at), at(9)).await.unwrap().updated_at, at(9));
+}
+
+pub async fn of_concurrent_replacements_of_one_version_one_happens(stores: &Stores) {
+    let task_id = stored_task(stores).await;
+    let state = stored(stores, &task_id, "a", 1).await;
+    let writers = (0..8).map(|n| {
+        let (stores, state) = (stores.clone(), state.clone());
+        let content = object(json!({"n": n}));
+        tokio::spawn(async move { stores.states.replace(&state.id, &content, Some(state.updated_at), at(1)).await })
+    });
+
+    let outcomes: Vec<_> =
+        futures::future::join_all(writers).await.into_iter().map(|it| it.unwrap().unwrap()).collect();
+
+    let won: Vec<TaskState> = outcomes.into_iter().flatten().collect();
+    assert_eq!(won.len(), 1);
+    assert_eq!(stores.states.find(&state.id).await.unwrap().as_ref(), won.first());
 }
 
 pub async fn a_deleted_state_is_answered_once_and_gone(stores: &Stores) {
@@ -103,7 +138,7 @@ pub async fn states_of_a_deleted_task_are_absent(stores: &Stores) {
     delete(stores, &task_id).await;
 
     assert_eq!(stores.states.find(&state.id).await.unwrap(), None);
-    assert_eq!(stores.states.replace(&state.id, &object(json!({})), at(2)).await.unwrap(), None);
+    assert_eq!(stores.states.replace(&state.id, &object(json!({})), None, at(2)).await.unwrap(), None);
     assert_eq!(stores.states.delete(&state.id).await.unwrap(), None);
     let (order, direction) = OLDEST_FIRST;
     for filter in [&EVERYTHING, &of_task(&task_id)] {
@@ -134,7 +169,7 @@ pub async fn a_list_of_states_follows_the_order_asked_for_in_both_directions(sto
     let b = stored(stores, &low, "Y", 1).await.id;
     let c = stored(stores, &low, "x", 3).await.id;
     let d = stored(stores, &low, "z", 2).await.id;
-    stores.states.replace(&a, &object(json!({})), at(9)).await.unwrap();
+    stores.states.replace(&a, &object(json!({})), None, at(9)).await.unwrap();
     let mut by_id = [a.clone(), b.clone(), c.clone(), d.clone()];
     by_id.sort();
 
