@@ -253,7 +253,9 @@ impl CheckpointRepository for PgCheckpoints {
         namespace: &str,
         checkpoint_id: Option<String>,
     ) -> Result<Option<CheckpointTuple>, StoreError> {
-        // One statement sees one moment. The greatest id is found among ids alone, not among whole states.
+        // One statement sees one moment. The greatest id is found among ids alone, not among whole states, and each blob by its
+        // whole key: whatever the planner knows of the tables, it must not read all blobs of a long thread. The keys are compared
+        // as their index does.
         let row = sqlx::query_as::<_, TupleRow>(concat!(
             "SELECT ",
             checkpoint_columns!(),
@@ -269,9 +271,13 @@ impl CheckpointRepository for PgCheckpoints {
                     FROM jsonb_each_text(CASE jsonb_typeof(c.checkpoint -> 'channel_versions')
                                               WHEN 'object' THEN c.checkpoint -> 'channel_versions'
                                               ELSE '{}' END) AS v (channel, version)
-                    JOIN checkpoint_blobs b
-                      ON b.thread_id = c.thread_id AND b.checkpoint_ns = c.checkpoint_ns
-                     AND b.channel = v.channel AND b.version = v.version
+                   CROSS JOIN LATERAL (
+                       SELECT k.channel, k.version, k.type, k.blob
+                         FROM checkpoint_blobs k
+                        WHERE k.thread_id = c.thread_id AND k.checkpoint_ns = c.checkpoint_ns
+                          AND k.channel = v.channel AND k.version = v.version
+                        LIMIT 1
+                   ) AS b
               ) AS b
               CROSS JOIN LATERAL (
                   SELECT array_agg(w.task_id ORDER BY w.task_id COLLATE \"C\", w.idx) AS steps,
@@ -286,11 +292,9 @@ impl CheckpointRepository for PgCheckpoints {
               ) AS w
               WHERE c.thread_id = $1
                 AND c.checkpoint_ns = $2
-                AND c.checkpoint_id = COALESCE($3, (SELECT m.checkpoint_id
+                AND c.checkpoint_id = COALESCE($3, (SELECT max(m.checkpoint_id COLLATE \"C\")
                                                       FROM checkpoints m
-                                                     WHERE m.thread_id = $1 AND m.checkpoint_ns = $2
-                                                     ORDER BY m.checkpoint_id COLLATE \"C\" DESC
-                                                     LIMIT 1))"
+                                                     WHERE m.thread_id = $1 AND m.checkpoint_ns = $2)) COLLATE \"default\""
         ))
         .bind(thread.as_str())
         .bind(namespace)

@@ -127,9 +127,9 @@ impl CheckpointRepository for SqliteCheckpoints {
               FROM checkpoints
              WHERE thread_id = ?1
                AND checkpoint_ns = ?2
-               AND (?3 IS NULL OR checkpoint_id = ?3)
-             ORDER BY checkpoint_id DESC
-             LIMIT 1
+               AND checkpoint_id = COALESCE(?3, (SELECT max(checkpoint_id)
+                                                   FROM checkpoints
+                                                  WHERE thread_id = ?1 AND checkpoint_ns = ?2))
             "#
         ))
         .bind(thread.as_str())
@@ -140,11 +140,12 @@ impl CheckpointRepository for SqliteCheckpoints {
         .map_err(store_error("checkpoint"))?;
         let Some(checkpoint) = row.map(Checkpoint::try_from).transpose()? else { return Ok(None) };
 
+        // A cross join is done from left to right: each blob is found by its key, not all of a long thread.
         let blobs: Vec<BlobRow> = sqlx::query_as(
             r#"
             SELECT blobs.channel, blobs.version, blobs.type, blobs.blob
               FROM json_each(?3, '$.channel_versions') AS versions
-              JOIN checkpoint_blobs AS blobs
+             CROSS JOIN checkpoint_blobs AS blobs
                 ON blobs.channel = versions.key AND blobs.version = CAST(versions.value AS TEXT)
              WHERE json_type(?3, '$.channel_versions') = 'object'
                AND blobs.thread_id = ?1
