@@ -6,13 +6,13 @@ use agentex_domain::{
     Agent, AgentId, AgentStatus, DeploymentId, Direction, Intent, JsonObject, PageRequest, Registration, Timestamp,
 };
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
 
 use crate::agent_row::{AgentRow, agent_columns};
-use crate::api_keys::{ApiKeyRow, read_key};
+use crate::batching::Batched;
 use crate::deployment_history;
+use crate::dial::{Dial, DialByName};
 use crate::error::{nothing_if_unstorable, retry, store_error};
 use crate::json;
 use crate::labels;
@@ -21,71 +21,17 @@ use crate::ordering::{push_order, push_page, push_scope};
 use crate::store::Pools;
 use crate::transaction::begin;
 
-/// All that a call needs: the agent, the URL of its production deployment and its newest internal key.
-macro_rules! dial_target {
-    ($condition:literal) => {
-        concat!(
-            "SELECT ",
-            agent_columns!(),
-            ", NULLIF(d.acp_url, '') AS production_url, k.key_id, k.key_agent_id, k.key_name, k.key_kind, k.key_sealed,
-                    k.key_digest, k.key_created_at
-               FROM agents a
-               LEFT JOIN deployments d ON d.id = a.production_deployment_id
-               LEFT JOIN LATERAL (
-                   SELECT k.id AS key_id, k.agent_id AS key_agent_id, k.name AS key_name,
-                          k.api_key_type::text AS key_kind, k.api_key AS key_sealed, k.api_key_digest AS key_digest,
-                          COALESCE(k.created_at, 'epoch') AS key_created_at
-                     FROM agent_api_keys k
-                    WHERE k.agent_id = a.id AND k.api_key_type = 'INTERNAL'
-                    ORDER BY k.created_at DESC NULLS LAST, k.id DESC
-                    LIMIT 1
-               ) k ON true
-              WHERE ",
-            $condition
-        )
-    };
-}
-
-#[derive(sqlx::FromRow)]
-struct DialRow {
-    #[sqlx(flatten)]
-    agent: AgentRow,
-    production_url: Option<String>,
-    key_id: Option<String>,
-    key_agent_id: Option<String>,
-    key_name: Option<String>,
-    key_kind: Option<String>,
-    key_sealed: Option<String>,
-    key_digest: Option<String>,
-    key_created_at: Option<DateTime<Utc>>,
-}
-
-impl TryFrom<DialRow> for DialTarget {
-    type Error = StoreError;
-
-    fn try_from(row: DialRow) -> Result<Self, StoreError> {
-        let key = match (row.key_id, row.key_agent_id, row.key_name, row.key_kind, row.key_sealed, row.key_created_at) {
-            (Some(id), Some(agent_id), Some(name), Some(kind), Some(sealed), Some(created_at)) => {
-                Some(ApiKeyRow { id, agent_id, name, kind, sealed, digest: row.key_digest, created_at })
-            }
-            _ => None,
-        };
-        Ok(Self {
-            agent: row.agent.try_into()?,
-            production_url: row.production_url,
-            internal_key: key.map(read_key).transpose()?,
-        })
-    }
-}
-
 /// Agents in the table `agents`.
 pub(crate) struct PgAgents {
     pools: Pools,
+    dial: Batched<Dial>,
+    dial_by_name: Batched<DialByName>,
 }
 
 impl PgAgents {
-    pub(crate) const fn new(pools: Pools) -> Self {
-        Self { pools }
+    pub(crate) fn new(pools: Pools) -> Self {
+        let (dial, dial_by_name) = (Dial(pools.primary.clone()), DialByName(pools.primary.clone()));
+        Self { pools, dial: Batched::new(dial), dial_by_name: Batched::new(dial_by_name) }
     }
 
     const fn primary(&self) -> &PgPool {
@@ -264,18 +210,12 @@ impl AgentRepository for PgAgents {
 
     #[tracing::instrument(level = "debug", name = "db.agent.dial_target", skip_all, fields(agent.id = %id))]
     async fn dial_target(&self, id: &AgentId) -> Result<Option<DialTarget>, StoreError> {
-        let row = sqlx::query_as::<_, DialRow>(dial_target!("a.id = $1"))
-            .bind(id.as_str())
-            .fetch_optional(self.primary())
-            .await;
-        nothing_if_unstorable(row).map_err(store_error("agent"))?.map(DialTarget::try_from).transpose()
+        self.dial.run(id.clone()).await
     }
 
     #[tracing::instrument(level = "debug", name = "db.agent.dial_target_by_name", skip_all)]
     async fn dial_target_by_name(&self, name: &str) -> Result<Option<DialTarget>, StoreError> {
-        let row =
-            sqlx::query_as::<_, DialRow>(dial_target!("a.name = $1")).bind(name).fetch_optional(self.primary()).await;
-        nothing_if_unstorable(row).map_err(store_error("agent"))?.map(DialTarget::try_from).transpose()
+        self.dial_by_name.run(name.to_owned()).await
     }
 
     #[tracing::instrument(level = "debug", name = "db.agent.register_again", skip_all, fields(agent.id = %id))]

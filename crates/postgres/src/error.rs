@@ -58,15 +58,17 @@ where
 {
     for _ in 0..RETRIES {
         match attempt().await {
-            Err(error) if lost_a_conflict(&error) => tracing::debug!("statement lost a conflict and is tried again"),
+            Err(StoreError::Unavailable(error) | StoreError::Failed(error)) if lost_a_conflict(&error) => {
+                tracing::debug!("statement lost a conflict and is tried again");
+            }
             outcome => return outcome,
         }
     }
     attempt().await
 }
 
-fn lost_a_conflict(error: &StoreError) -> bool {
-    let (StoreError::Unavailable(source) | StoreError::Failed(source)) = error else { return false };
+/// Whether the driver says that a statement lost against a concurrent one, which undid it completely.
+pub(crate) fn lost_a_conflict(source: &BoxError) -> bool {
     source.downcast_ref::<sqlx::Error>().and_then(code).is_some_and(|code| is_conflict(&code))
 }
 

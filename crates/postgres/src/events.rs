@@ -1,3 +1,6 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use agentex_domain::ports::{EventRepository, StoreError};
 use agentex_domain::{AgentId, Event, EventId, MessageContent, TaskId, Timestamp};
 use async_trait::async_trait;
@@ -6,6 +9,7 @@ use serde_json::value::RawValue;
 use sqlx::types::Json;
 use sqlx::{PgPool, QueryBuilder};
 
+use crate::batching::{Batch, Batched, column};
 use crate::error::{corrupt, nothing_if_unstorable, retry, store_error};
 use crate::task_items::of_live_task;
 
@@ -48,27 +52,36 @@ impl TryFrom<EventRow> for Event {
     }
 }
 
-/// Events in the table `events`.
-pub(crate) struct PgEvents {
-    pool: PgPool,
+struct NewEvent {
+    id: EventId,
+    task_id: TaskId,
+    agent_id: AgentId,
+    content: Option<Box<RawValue>>,
+    at: Timestamp,
 }
 
-impl PgEvents {
-    pub(crate) const fn new(pool: PgPool) -> Self {
-        Self { pool }
-    }
-
-    /// The number is drawn under a lock on the task that is kept until the event is visible. Without it a later
-    /// number could be seen before an earlier one, and a reader that continues after the later would miss the earlier
-    /// for ever.
-    async fn append_once(
-        &self,
+impl NewEvent {
+    fn new(
         id: &EventId,
         task_id: &TaskId,
         agent_id: &AgentId,
         content: Option<&MessageContent>,
         at: Timestamp,
-    ) -> Result<i64, StoreError> {
+    ) -> Result<Self, StoreError> {
+        let content = content.map(serde_json::value::to_raw_value).transpose();
+        let content = content.map_err(|error| StoreError::Failed(error.into()))?;
+        Ok(Self { id: id.clone(), task_id: task_id.clone(), agent_id: agent_id.clone(), content, at })
+    }
+}
+
+/// Stores events and answers their numbers.
+///
+/// A number is drawn under a lock on the task that is kept until the event is visible. Without it a later number could be
+/// seen before an earlier one, and a reader that continues after the later would miss the earlier for ever.
+struct Append(PgPool);
+
+impl Append {
+    async fn once(&self, NewEvent { id, task_id, agent_id, content, at }: &NewEvent) -> Result<i64, StoreError> {
         sqlx::query_scalar(
             "WITH task AS MATERIALIZED (
                  SELECT id, cleaned_at
@@ -89,12 +102,67 @@ impl PgEvents {
         .bind(id.as_str())
         .bind(task_id.as_str())
         .bind(agent_id.as_str())
-        .bind(content.map(Json))
+        .bind(content.as_ref().map(Json))
         .bind(at.as_datetime())
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.0)
         .await
         .map_err(store_error("event"))?
         .ok_or(StoreError::Dangling { what: "event" })
+    }
+}
+
+impl Batch for Append {
+    type Item = NewEvent;
+    type Answer = i64;
+
+    async fn alone(&self, event: &NewEvent) -> Result<i64, StoreError> {
+        retry(|| self.once(event)).await
+    }
+
+    /// The events of a task that is locked are left to the statement for one, as are those without a task.
+    async fn together(&self, events: &[Arc<NewEvent>]) -> Result<Vec<Option<i64>>, StoreError> {
+        let numbers: Vec<(String, i64)> = sqlx::query_as(
+            "WITH task AS MATERIALIZED (
+                 SELECT id, cleaned_at
+                   FROM tasks
+                  WHERE id = ANY($2)
+                    FOR NO KEY UPDATE SKIP LOCKED
+             ), unclean AS (
+                 UPDATE tasks
+                    SET cleaned_at = NULL
+                   FROM task
+                  WHERE tasks.id = task.id AND task.cleaned_at IS NOT NULL
+             )
+             INSERT INTO events (id, task_id, agent_id, content, created_at)
+             SELECT given.id, task.id, given.agent_id, given.content, given.at
+               FROM unnest($1::text[], $2::text[], $3::text[], $4::jsonb[], $5::timestamptz[]) WITH ORDINALITY
+                    AS given (id, task_id, agent_id, content, at, place)
+               JOIN task ON task.id = given.task_id
+              ORDER BY given.place
+             RETURNING id, sequence_id",
+        )
+        .bind(column(events, |event| event.id.as_str()))
+        .bind(column(events, |event| event.task_id.as_str()))
+        .bind(column(events, |event| event.agent_id.as_str()))
+        .bind(column(events, |event| event.content.as_ref().map(Json)))
+        .bind(column(events, |event| event.at.as_datetime()))
+        .fetch_all(&self.0)
+        .await
+        .map_err(store_error("event"))?;
+        let numbers: HashMap<String, i64> = numbers.into_iter().collect();
+        Ok(column(events, |event| numbers.get(event.id.as_str()).copied()))
+    }
+}
+
+/// Events in the table `events`.
+pub(crate) struct PgEvents {
+    pool: PgPool,
+    append: Batched<Append>,
+}
+
+impl PgEvents {
+    pub(crate) fn new(pool: PgPool) -> Self {
+        Self { append: Batched::new(Append(pool.clone())), pool }
     }
 }
 
@@ -109,7 +177,7 @@ impl EventRepository for PgEvents {
         at: Timestamp,
     ) -> Result<Event, StoreError> {
         let id = EventId::generate();
-        let sequence_id = retry(|| self.append_once(&id, task_id, agent_id, content.as_ref(), at)).await?;
+        let sequence_id = self.append.run(NewEvent::new(&id, task_id, agent_id, content.as_ref(), at)?).await?;
         Ok(Event { id, sequence_id, task_id: task_id.clone(), agent_id: agent_id.clone(), created_at: at, content })
     }
 
@@ -122,7 +190,7 @@ impl EventRepository for PgEvents {
         content: Option<MessageContent>,
         at: Timestamp,
     ) -> Result<Event, StoreError> {
-        match retry(|| self.append_once(id, task_id, agent_id, content.as_ref(), at)).await {
+        match self.append.run(NewEvent::new(id, task_id, agent_id, content.as_ref(), at)?).await {
             Ok(sequence_id) => {
                 let (id, task_id, agent_id) = (id.clone(), task_id.clone(), agent_id.clone());
                 return Ok(Event { id, sequence_id, task_id, agent_id, created_at: at, content });

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use agentex_domain::ports::{Departure, RunScheduleRepository, Settlement, StoreError};
@@ -5,8 +6,10 @@ use agentex_domain::{AgentId, Cadence, Intent, RunSchedule, RunScheduleId, Sched
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
+use sqlx::PgPool;
 use sqlx::types::Json;
 
+use crate::batching::{Batch, Batched, by_key};
 use crate::error::{Unreadable, corrupt, nothing_if_unstorable, retry, store_error};
 use crate::json::{from_column, to_column};
 use crate::lifecycle::{depart, settle};
@@ -98,14 +101,55 @@ fn read_schedule(row: ScheduleRow) -> Result<RunSchedule, StoreError> {
     })
 }
 
+/// A schedule, deleted or not: many are read at one moment when they come due.
+struct ById(PgPool);
+
+impl Batch for ById {
+    type Item = RunScheduleId;
+    type Answer = Option<RunSchedule>;
+
+    async fn alone(&self, id: &RunScheduleId) -> Result<Option<RunSchedule>, StoreError> {
+        let row = sqlx::query_as::<_, ScheduleRow>(concat!(
+            "SELECT ",
+            schedule_columns!(),
+            " FROM agent_run_schedules s
+              WHERE s.id = $1"
+        ))
+        .bind(id.as_str())
+        .fetch_optional(&self.0)
+        .await;
+        nothing_if_unstorable(row).map_err(store_error(NAME))?.map(read_schedule).transpose()
+    }
+
+    async fn together(&self, ids: &[Arc<RunScheduleId>]) -> Result<Vec<Option<Option<RunSchedule>>>, StoreError> {
+        let rows = sqlx::query_as::<_, ScheduleRow>(concat!(
+            "SELECT ",
+            schedule_columns!(),
+            " FROM agent_run_schedules s
+              WHERE s.id = ANY($1)"
+        ))
+        .bind(ids.iter().map(|id| id.as_str()).collect::<Vec<_>>())
+        .fetch_all(&self.0)
+        .await
+        .map_err(store_error(NAME))?;
+        let mut found = HashMap::with_capacity(rows.len());
+        for row in rows {
+            let schedule = read_schedule(row)?;
+            found.insert(schedule.id.clone(), schedule);
+        }
+        Ok(by_key(ids, &found, RunScheduleId::clone))
+    }
+}
+
 /// Run schedules in the table `agent_run_schedules`, which other servers write, too.
 pub(crate) struct PgRunSchedules {
     pools: Pools,
+    by_id: Batched<ById>,
 }
 
 impl PgRunSchedules {
-    pub(crate) const fn new(pools: Pools) -> Self {
-        Self { pools }
+    pub(crate) fn new(pools: Pools) -> Self {
+        Self { by_id: Batched::new(ById(pools.primary.clone())), pools }
     }
 
     /// The lock on the agent makes this wait for somebody who is deleting it, and them wait for this.
@@ -208,16 +252,7 @@ impl RunScheduleRepository for PgRunSchedules {
 
     #[tracing::instrument(level = "debug", name = "db.run_schedule.find", skip_all, fields(schedule.id = %id))]
     async fn find(&self, id: &RunScheduleId) -> Result<Option<RunSchedule>, StoreError> {
-        let row = sqlx::query_as::<_, ScheduleRow>(concat!(
-            "SELECT ",
-            schedule_columns!(),
-            " FROM agent_run_schedules s
-              WHERE s.id = $1"
-        ))
-        .bind(id.as_str())
-        .fetch_optional(&self.pools.primary)
-        .await;
-        nothing_if_unstorable(row).map_err(store_error(NAME))?.map(read_schedule).transpose()
+        self.by_id.run(id.clone()).await
     }
 
     #[tracing::instrument(level = "debug", name = "db.run_schedule.find_by_name", skip_all, fields(agent.id = %agent))]

@@ -10,10 +10,12 @@ use async_trait::async_trait;
 use sqlx::PgPool;
 
 use crate::agent_row::{AgentRow, agent_columns};
-use crate::error::{constraint, nothing_if_unstorable, retry, store_error};
+use crate::batching::Batched;
+use crate::error::{nothing_if_unstorable, retry, store_error};
 use crate::json;
-use crate::lifecycle::{depart, settlement_columns, settling};
+use crate::lifecycle::depart;
 use crate::store::Pools;
+use crate::task_batches::{self, ByName, Flag, ForAgent, Insert, NewTaskRows, SetFlag, Stored, read_task};
 use crate::task_lists;
 use crate::task_orders::Orders;
 use crate::task_row::{TaskRow, task_columns};
@@ -21,13 +23,6 @@ use crate::transaction::begin;
 
 /// How often a write is tried again whose outcome somebody else changed before it could be looked at.
 const LOOKS: u32 = 3;
-
-/// What became of an insert.
-enum Stored {
-    Now,
-    /// A live task has the name; nothing was changed.
-    NameTaken,
-}
 
 #[derive(sqlx::FromRow)]
 struct LinkedAgentRow {
@@ -40,71 +35,27 @@ struct LinkedAgentRow {
 pub(crate) struct PgTasks {
     pools: Pools,
     orders: Orders,
+    by_name: Batched<ByName>,
+    for_agent: Batched<ForAgent>,
+    insert: Batched<Insert>,
+    set_flag: Batched<SetFlag>,
 }
 
 impl PgTasks {
     pub(crate) fn new(pools: Pools) -> Self {
-        Self { pools, orders: Orders::default() }
+        let primary = || pools.primary.clone();
+        Self {
+            orders: Orders::default(),
+            by_name: Batched::new(ByName(primary())),
+            for_agent: Batched::new(ForAgent(primary())),
+            insert: Batched::new(Insert(primary())),
+            set_flag: Batched::new(SetFlag(primary())),
+            pools,
+        }
     }
 
     const fn primary(&self) -> &PgPool {
         &self.pools.primary
-    }
-
-    /// The count over `freed` makes the insert wait until the dead row has let go of the name. A name that a live task
-    /// has fails the whole statement and with it the settlement.
-    async fn insert_unless_taken(
-        &self,
-        new: &NewTask,
-        task: &Task,
-        tracker: &TrackerId,
-        settles: Option<&Settlement>,
-    ) -> Result<Stored, StoreError> {
-        let (intent, then, due_at) = settlement_columns(settles);
-        let created: Result<i64, _> = sqlx::query_scalar(settling!(
-            ", freed AS (
-                 UPDATE tasks
-                    SET name = NULL
-                  WHERE name = $5 AND status = 'DELETED'
-                    AND ($1 IS NULL OR EXISTS (SELECT 1 FROM authz_intents WHERE id = $1 AND step = 'registering'))
-                 RETURNING id
-             ), created AS (
-                 INSERT INTO tasks (id, name, status, status_reason, created_at, updated_at, params, task_metadata)
-                 SELECT $4, $5, $6::taskstatus, $7, $8, $8, $9, $10
-                   FROM allowed, (SELECT count(*) FROM freed) AS after_freeing
-                 RETURNING id
-             ), linked AS (
-                 INSERT INTO task_agents (task_id, agent_id, created_at)
-                 SELECT id, $11, $8
-                   FROM created
-             ), tracked AS (
-                 INSERT INTO agent_task_tracker (id, agent_id, task_id, created_at, updated_at)
-                 SELECT $12, $11, id, $8, $8
-                   FROM created
-             )
-             SELECT count(*)
-               FROM created"
-        ))
-        .bind(intent)
-        .bind(then)
-        .bind(due_at)
-        .bind(task.id.as_str())
-        .bind(&task.name)
-        .bind(task.status.as_str())
-        .bind(&task.status_reason)
-        .bind(task.created_at.as_datetime())
-        .bind(json::to_column(task.params.as_ref()))
-        .bind(json::to_column(task.task_metadata.as_ref()))
-        .bind(new.agent_id.as_str())
-        .bind(tracker.as_str())
-        .fetch_one(self.primary())
-        .await;
-        match created {
-            Ok(0) => Err(StoreError::IntentLost),
-            Ok(_) => Ok(Stored::Now),
-            Err(error) if constraint(&error) == Some("ix_tasks_name") => Ok(Stored::NameTaken),
-            Err(error) => Err(store_error("task")(error)),
-        }
     }
 
     async fn delete_once(
@@ -169,7 +120,12 @@ impl TaskRepository for PgTasks {
         let task = new.clone().into_task();
         let tracker = TrackerId::generate();
         for _ in 0..LOOKS {
-            match retry(|| self.insert_unless_taken(new, &task, &tracker, settles.as_ref())).await? {
+            let rows = NewTaskRows { task: task.clone(), agent_id: new.agent_id.clone(), tracker: tracker.clone() };
+            let stored = match &settles {
+                Some(settles) => task_batches::insert(self.primary(), &rows, Some(settles)).await?,
+                None => self.insert.run(rows).await?,
+            };
+            match stored {
                 Stored::Now => return Ok(TaskInsert::Created(task)),
                 Stored::NameTaken => {}
             }
@@ -199,32 +155,12 @@ impl TaskRepository for PgTasks {
 
     #[tracing::instrument(level = "debug", name = "db.task.find_by_name", skip_all)]
     async fn find_by_name(&self, name: &str) -> Result<Option<Task>, StoreError> {
-        let row = sqlx::query_as::<_, TaskRow>(concat!(
-            "SELECT ",
-            task_columns!(),
-            " FROM tasks t
-              WHERE t.name = $1 AND t.status <> 'DELETED'"
-        ))
-        .bind(name)
-        .fetch_optional(self.primary())
-        .await;
-        read_task(row)
+        self.by_name.run(name.to_owned()).await
     }
 
     #[tracing::instrument(level = "debug", name = "db.task.find_for_agent", skip_all, fields(task.id = %id))]
     async fn find_for_agent(&self, id: &TaskId, agent_id: &AgentId) -> Result<Option<Task>, StoreError> {
-        let row = sqlx::query_as::<_, TaskRow>(concat!(
-            "SELECT ",
-            task_columns!(),
-            " FROM tasks t
-              JOIN task_agents ta ON ta.task_id = t.id
-             WHERE t.id = $1 AND ta.agent_id = $2"
-        ))
-        .bind(id.as_str())
-        .bind(agent_id.as_str())
-        .fetch_optional(self.primary())
-        .await;
-        read_task(row)
+        self.for_agent.run((id.clone(), agent_id.clone())).await
     }
 
     #[tracing::instrument(level = "debug", name = "db.task.is_linked", skip_all, fields(task.id = %id))]
@@ -298,20 +234,7 @@ impl TaskRepository for PgTasks {
 
     #[tracing::instrument(level = "debug", name = "db.task.set_metadata_flag", skip_all, fields(task.id = %id))]
     async fn set_metadata_flag(&self, id: &TaskId, name: &str, at: Timestamp) -> Result<bool, StoreError> {
-        let done = sqlx::query(
-            "UPDATE tasks AS t
-                SET task_metadata = COALESCE(NULLIF(t.task_metadata, 'null'::jsonb), '{}'::jsonb)
-                                    || jsonb_build_object($2::text, true),
-                    updated_at = $3
-              WHERE t.id = $1 AND t.status <> 'DELETED'",
-        )
-        .bind(id.as_str())
-        .bind(name)
-        .bind(at.as_datetime())
-        .execute(self.primary())
-        .await
-        .map_err(store_error("task"))?;
-        Ok(done.rows_affected() == 1)
+        self.set_flag.run(Flag { id: id.clone(), name: name.to_owned(), at }).await
     }
 
     #[tracing::instrument(level = "debug", name = "db.task.update", skip_all, fields(task.id = %id))]
@@ -355,8 +278,4 @@ impl TaskRepository for PgTasks {
     ) -> Result<Vec<Task>, StoreError> {
         task_lists::list(&self.pools.reader, &self.orders, filter, order, direction, page).await
     }
-}
-
-fn read_task(row: Result<Option<TaskRow>, sqlx::Error>) -> Result<Option<Task>, StoreError> {
-    nothing_if_unstorable(row).map_err(store_error("task"))?.map(Task::try_from).transpose()
 }

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "everything here runs inside tests, where a failed unwrap is a failed test")]
 
 mod abandoned;
+mod batches;
 mod checkpoints;
 mod contract;
 mod database;
