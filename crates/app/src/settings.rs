@@ -9,6 +9,8 @@ pub struct Settings {
     pub stream_keepalive: Duration,
     /// How long a busy task stream goes on without looking at the task and the caller's permission again.
     pub stream_recheck: Duration,
+    /// After how long without an event an open task stream is counted as stalled, once until the next event. Zero: never.
+    pub stream_stall: Duration,
     /// How often the text of a reply in flight is stored, so that a crash loses at most this much of it.
     pub turn_checkpoint: Duration,
     /// Refuse a second `message/send` on a task while one is running in this process.
@@ -40,6 +42,7 @@ impl Default for Settings {
         Self {
             stream_keepalive: Duration::from_secs(15),
             stream_recheck: Duration::from_secs(60),
+            stream_stall: Duration::from_secs(30),
             turn_checkpoint: Duration::from_secs(1),
             one_turn_per_task: false,
             max_content_bytes: 1024 * 1024,

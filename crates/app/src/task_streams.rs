@@ -34,6 +34,7 @@ struct Watch {
     streams: Arc<dyn EventStream>,
     keepalive: Duration,
     recheck: Duration,
+    stall: Option<Duration>,
     shutdown: CancellationToken,
 }
 
@@ -59,8 +60,9 @@ impl TaskStreams {
         settings: &Settings,
         shutdown: CancellationToken,
     ) -> Self {
-        let Settings { stream_keepalive: keepalive, stream_recheck: recheck, .. } = *settings;
-        Self { watch: Arc::new(Watch { stores, guard, streams, keepalive, recheck, shutdown }) }
+        let Settings { stream_keepalive: keepalive, stream_recheck: recheck, stream_stall, .. } = *settings;
+        let stall = Some(stream_stall).filter(|stall| !stall.is_zero());
+        Self { watch: Arc::new(Watch { stores, guard, streams, keepalive, recheck, stall, shutdown }) }
     }
 
     /// Watches a task: a `connected` event, then what happens from now on (or after `resume_after`, retained entries
@@ -110,6 +112,9 @@ struct Viewer {
     /// When the row is looked at however busy the stream is.
     latest_check: Instant,
     next_ping: Instant,
+    /// When it will have been quiet for too long; absent while that is counted already.
+    stalls_at: Option<Instant>,
+    opened_at: Instant,
 }
 
 enum Phase {
@@ -135,8 +140,9 @@ impl Viewer {
         };
         metrics::counter!("agentex_task_stream_opened_total").increment(1);
         metrics::gauge!("agentex_task_stream_active").increment(1);
-        let due = Instant::now() + watch.keepalive;
-        let latest_check = Instant::now() + watch.recheck;
+        let opened_at = Instant::now();
+        let due = opened_at + watch.keepalive;
+        let latest_check = opened_at + watch.recheck;
         let mut viewer = Self {
             watch,
             caller,
@@ -147,6 +153,8 @@ impl Viewer {
             next_check: due,
             latest_check,
             next_ping: due,
+            stalls_at: None,
+            opened_at,
             task_id: task.id,
         };
         let connected = format!(r#"{{"type":"connected","taskId":{}}}"#, serde_json::json!(viewer.task_id));
@@ -175,6 +183,7 @@ impl Viewer {
 
     /// Waits for one thing to happen and deals with it.
     async fn live(&mut self) {
+        let wakes_at = self.wakes_at();
         let Phase::Live(deliveries) = &mut self.phase else { return };
         tokio::select! {
             biased;
@@ -189,8 +198,11 @@ impl Viewer {
                 }
                 None => self.phase = Phase::Ended,
             },
-            () = tokio::time::sleep_until(self.next_check.min(self.next_ping)) => {
+            () = tokio::time::sleep_until(wakes_at) => {
                 let now = Instant::now();
+                if self.stalls_at.take_if(|at| now >= *at).is_some() {
+                    metrics::counter!("agentex_task_stream_stall_total").increment(1);
+                }
                 if now >= self.next_ping {
                     self.ready.push_back(StreamItem::KeepAlive);
                     self.next_ping = now + self.watch.keepalive;
@@ -200,6 +212,11 @@ impl Viewer {
                 }
             }
         }
+    }
+
+    fn wakes_at(&self) -> Instant {
+        let due = self.next_check.min(self.next_ping);
+        self.stalls_at.map_or(due, |stalls_at| due.min(stalls_at))
     }
 
     async fn deliver(&mut self, delivery: Delivery) {
@@ -281,6 +298,7 @@ impl Viewer {
     }
 
     fn frame(&mut self, json: Bytes) {
+        self.stalls_at = self.watch.stall.map(|stall| Instant::now() + stall);
         self.ready.push_back(StreamItem::Frame { id: self.last, json });
     }
 }
@@ -294,6 +312,8 @@ impl Drop for Viewer {
             Phase::Live(_) | Phase::Replaying => "client_disconnect",
         };
         metrics::counter!("agentex_task_stream_closed_total", "outcome" => outcome).increment(1);
+        metrics::histogram!("agentex_task_stream_duration_seconds", "outcome" => outcome)
+            .record(self.opened_at.elapsed());
     }
 }
 

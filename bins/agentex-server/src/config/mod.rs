@@ -242,6 +242,7 @@ impl Values {
             settings: Settings {
                 stream_keepalive: self.seconds("SSE_KEEPALIVE_PING_INTERVAL"),
                 stream_recheck: Duration::from_secs(self.number("AGENTEX_AUTHZ_STREAM_RECHECK_S")),
+                stream_stall: Duration::from_secs(self.number("SSE_STREAM_STALL_THRESHOLD_SECONDS")),
                 authorization: self.applied(),
                 relay: self.relay(),
                 retention: self.retention(),

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use agentex_app::Ports;
+use agentex_app::{Ports, Settings};
 use agentex_domain::TaskId;
 use agentex_domain::ports::{Cursor, Entry, EventStream, StartAt, StreamError, Subscription};
 use async_trait::async_trait;
@@ -146,4 +147,28 @@ async fn a_stream_is_counted_while_it_is_open_and_once_by_how_it_ended() {
     let shown = world.get(&stream_of(&task)).await.text();
     assert!(shown.contains(r#""type":"error""#), "{shown}");
     assert_eq!(values.streams(), (0.0, [1.0, 1.0, 1.0]));
+}
+
+/// streaming §8: 46
+#[tokio::test]
+async fn a_quiet_spell_is_counted_once_however_long_it_is() {
+    let values = Values::default();
+    let _recorded = metrics::set_default_local_recorder(&values);
+    let stall = Duration::from_millis(40);
+    let settings = Settings { stream_keepalive: stall / 8, stream_stall: stall, ..Settings::default() };
+    let world = World::with(Setup { settings, ..Setup::default() }).await;
+    let task = world.task("a").await;
+    let response = world.router().oneshot(request("GET", &stream_of(&task), &[], None)).await.unwrap();
+    let mut blocks = response.into_body().into_data_stream();
+
+    for spells in 1..=3 {
+        let mut pings = 0;
+        // Twice the threshold and more.
+        while pings < 20 {
+            let block = blocks.next().await.unwrap().unwrap();
+            pings = if block.starts_with(b":") { pings + 1 } else { 0 };
+        }
+        assert!((values.of("agentex_task_stream_stall_total{}") - f64::from(spells)).abs() < 0.5);
+        world.put(&format!("/tasks/{}", id(&task)), json!({"merge_params": {"spell": spells}})).await.ok();
+    }
 }

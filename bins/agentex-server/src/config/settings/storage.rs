@@ -97,5 +97,11 @@ pub(super) const STREAMS: &[Setting] = &[
         "15",
         "Pause between pings on an idle stream; the task and the viewer's permission are looked at as often.",
     ),
-    accepted("SSE_STREAM_STALL_THRESHOLD_SECONDS", COUNT, "30", "Stall metric; not in this version."),
+    active(
+        "SSE_STREAM_STALL_THRESHOLD_SECONDS",
+        "streams.stall_threshold",
+        COUNT,
+        "30",
+        "After how many seconds without an event an open stream is counted as stalled; 0: never.",
+    ),
 ];
