@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use agentex_authz::ResourceRef;
 use agentex_domain::ports::{
     AgentFilter, AgentOrder, AgentRepository, Departure, DialTarget, Reregistered, Settlement, StoreError,
@@ -10,7 +12,7 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
 
 use crate::agent_row::{AgentRow, agent_columns};
-use crate::batching::Batched;
+use crate::batching::{Batch, Batched, by_key, distinct};
 use crate::deployment_history;
 use crate::dial::{Dial, DialByName};
 use crate::error::{nothing_if_unstorable, retry, store_error};
@@ -21,17 +23,60 @@ use crate::ordering::{push_order, push_page, push_scope};
 use crate::store::Pools;
 use crate::transaction::begin;
 
+/// An agent, deleted or not.
+struct ById(PgPool);
+
+impl Batch for ById {
+    type Item = AgentId;
+    type Answer = Option<Agent>;
+
+    async fn alone(&self, id: &AgentId) -> Result<Option<Agent>, StoreError> {
+        let row = sqlx::query_as(concat!(
+            "SELECT ",
+            agent_columns!(),
+            " FROM agents a
+              WHERE a.id = $1"
+        ))
+        .bind(id.as_str())
+        .fetch_optional(&self.0)
+        .await;
+        read_agent(row)
+    }
+
+    async fn together(&self, ids: &[Arc<AgentId>]) -> Result<Vec<Option<Option<Agent>>>, StoreError> {
+        let rows: Vec<AgentRow> = sqlx::query_as(concat!(
+            "SELECT ",
+            agent_columns!(),
+            " FROM agents a
+              WHERE a.id = ANY($1)"
+        ))
+        .bind(distinct(ids, AgentId::as_str))
+        .fetch_all(&self.0)
+        .await
+        .map_err(store_error("agent"))?;
+        let agents = rows.into_iter().map(Agent::try_from);
+        let found = agents.map(|agent| agent.map(|agent| (agent.id.clone(), agent))).collect::<Result<_, _>>()?;
+        Ok(by_key(ids, &found, AgentId::clone))
+    }
+}
+
 /// Agents in the table `agents`.
 pub(crate) struct PgAgents {
     pools: Pools,
+    by_id: Batched<ById>,
     dial: Batched<Dial>,
     dial_by_name: Batched<DialByName>,
 }
 
 impl PgAgents {
     pub(crate) fn new(pools: Pools) -> Self {
-        let (dial, dial_by_name) = (Dial(pools.primary.clone()), DialByName(pools.primary.clone()));
-        Self { pools, dial: Batched::new(dial), dial_by_name: Batched::new(dial_by_name) }
+        let primary = || pools.primary.clone();
+        Self {
+            by_id: Batched::new(ById(primary())),
+            dial: Batched::new(Dial(primary())),
+            dial_by_name: Batched::new(DialByName(primary())),
+            pools,
+        }
     }
 
     const fn primary(&self) -> &PgPool {
@@ -182,16 +227,7 @@ impl AgentRepository for PgAgents {
 
     #[tracing::instrument(level = "debug", name = "db.agent.find", skip_all, fields(agent.id = %id))]
     async fn find(&self, id: &AgentId) -> Result<Option<Agent>, StoreError> {
-        let row = sqlx::query_as::<_, AgentRow>(concat!(
-            "SELECT ",
-            agent_columns!(),
-            " FROM agents a
-              WHERE a.id = $1"
-        ))
-        .bind(id.as_str())
-        .fetch_optional(self.primary())
-        .await;
-        read_agent(row)
+        self.by_id.run(id.clone()).await
     }
 
     #[tracing::instrument(level = "debug", name = "db.agent.find_by_name", skip_all)]

@@ -3,7 +3,7 @@
 //! A statement on one row costs the database mostly what every statement costs; under load, many callers share that. A
 //! caller who comes alone waits for nobody.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -193,6 +193,11 @@ impl<B: Batch> Drop for Turn<B> {
 /// One value of each item, as a parameter.
 pub(crate) fn column<'a, I, T>(items: &'a [Arc<I>], of: impl Fn(&'a I) -> T) -> Vec<T> {
     items.iter().map(|item| of(item)).collect()
+}
+
+/// What is asked for, each once: many callers want the same agent.
+pub(crate) fn distinct<I>(items: &[Arc<I>], key: impl Fn(&I) -> &str) -> Vec<&str> {
+    items.iter().map(|item| key(item)).collect::<HashSet<_>>().into_iter().collect()
 }
 
 /// Answers each item with what was found under its key, if anything.

@@ -1,6 +1,5 @@
 //! What a call of an agent begins with.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use agentex_domain::AgentId;
@@ -10,7 +9,7 @@ use sqlx::PgPool;
 
 use crate::agent_row::{AgentRow, agent_columns};
 use crate::api_keys::{ApiKeyRow, read_key};
-use crate::batching::{Batch, by_key};
+use crate::batching::{Batch, by_key, distinct};
 use crate::error::{nothing_if_unstorable, store_error};
 
 /// All that a call needs: the agent, the URL of its production deployment and its newest internal key.
@@ -83,9 +82,8 @@ impl Batch for Dial {
     }
 
     async fn together(&self, ids: &[Arc<AgentId>]) -> Result<Vec<Option<Option<DialTarget>>>, StoreError> {
-        let distinct: HashSet<&str> = ids.iter().map(|id| id.as_str()).collect();
         let rows = sqlx::query_as(dial_target!("a.id = ANY($1)"))
-            .bind(distinct.into_iter().collect::<Vec<_>>())
+            .bind(distinct(ids, AgentId::as_str))
             .fetch_all(&self.0)
             .await;
         let found = read_targets(rows)?.into_iter().map(|dial| (dial.agent.id.clone(), dial)).collect();
@@ -106,9 +104,8 @@ impl Batch for DialByName {
     }
 
     async fn together(&self, names: &[Arc<String>]) -> Result<Vec<Option<Option<DialTarget>>>, StoreError> {
-        let distinct: HashSet<&str> = names.iter().map(|name| name.as_str()).collect();
         let rows = sqlx::query_as(dial_target!("a.name = ANY($1)"))
-            .bind(distinct.into_iter().collect::<Vec<_>>())
+            .bind(distinct(names, String::as_str))
             .fetch_all(&self.0)
             .await;
         let found = read_targets(rows)?.into_iter().map(|dial| (dial.agent.name.clone(), dial)).collect();

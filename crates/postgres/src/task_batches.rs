@@ -8,11 +8,46 @@ use agentex_domain::{AgentId, Task, TaskId, Timestamp, TrackerId};
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
-use crate::batching::{Batch, by_key, column};
+use crate::batching::{Batch, by_key, column, distinct};
 use crate::error::{constraint, nothing_if_unstorable, retry, store_error};
 use crate::json;
 use crate::lifecycle::{settlement_columns, settling};
 use crate::task_row::{TaskRow, task_columns};
+
+/// A task, deleted or not.
+pub(crate) struct ById(pub(crate) PgPool);
+
+impl Batch for ById {
+    type Item = TaskId;
+    type Answer = Option<Task>;
+
+    async fn alone(&self, id: &TaskId) -> Result<Option<Task>, StoreError> {
+        let row = sqlx::query_as::<_, TaskRow>(concat!(
+            "SELECT ",
+            task_columns!(),
+            " FROM tasks t
+              WHERE t.id = $1"
+        ))
+        .bind(id.as_str())
+        .fetch_optional(&self.0)
+        .await;
+        read_task(row)
+    }
+
+    async fn together(&self, ids: &[Arc<TaskId>]) -> Result<Vec<Option<Option<Task>>>, StoreError> {
+        let rows = sqlx::query_as::<_, TaskRow>(concat!(
+            "SELECT ",
+            task_columns!(),
+            " FROM tasks t
+              WHERE t.id = ANY($1)"
+        ))
+        .bind(distinct(ids, TaskId::as_str))
+        .fetch_all(&self.0)
+        .await;
+        let found = read_tasks(rows)?.into_iter().map(|task| (task.id.clone(), task)).collect();
+        Ok(by_key(ids, &found, TaskId::clone))
+    }
+}
 
 /// The live task of a name.
 pub(crate) struct ByName(pub(crate) PgPool);
@@ -35,21 +70,16 @@ impl Batch for ByName {
     }
 
     async fn together(&self, names: &[Arc<String>]) -> Result<Vec<Option<Option<Task>>>, StoreError> {
-        let tasks = sqlx::query_as::<_, TaskRow>(concat!(
+        let rows = sqlx::query_as::<_, TaskRow>(concat!(
             "SELECT ",
             task_columns!(),
             " FROM tasks t
               WHERE t.name = ANY($1) AND t.status <> 'DELETED'"
         ))
-        .bind(names.iter().map(|name| name.as_str()).collect::<Vec<_>>())
+        .bind(distinct(names, String::as_str))
         .fetch_all(&self.0)
-        .await
-        .map_err(store_error("task"))?;
-        let mut found = HashMap::with_capacity(tasks.len());
-        for row in tasks {
-            let task = Task::try_from(row)?;
-            found.insert(task.name.clone().unwrap_or_default(), task);
-        }
+        .await;
+        let found = read_tasks(rows)?.into_iter().filter_map(|task| Some((task.name.clone()?, task))).collect();
         Ok(by_key(names, &found, String::clone))
     }
 }
@@ -307,4 +337,8 @@ impl Batch for SetFlag {
 
 pub(crate) fn read_task(row: Result<Option<TaskRow>, sqlx::Error>) -> Result<Option<Task>, StoreError> {
     nothing_if_unstorable(row).map_err(store_error("task"))?.map(Task::try_from).transpose()
+}
+
+fn read_tasks(rows: Result<Vec<TaskRow>, sqlx::Error>) -> Result<Vec<Task>, StoreError> {
+    rows.map_err(store_error("task"))?.into_iter().map(Task::try_from).collect()
 }

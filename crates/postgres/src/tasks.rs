@@ -15,7 +15,7 @@ use crate::error::{nothing_if_unstorable, retry, store_error};
 use crate::json;
 use crate::lifecycle::depart;
 use crate::store::Pools;
-use crate::task_batches::{self, ByName, Flag, ForAgent, Insert, NewTaskRows, SetFlag, Stored, read_task};
+use crate::task_batches::{self, ById, ByName, Flag, ForAgent, Insert, NewTaskRows, SetFlag, Stored};
 use crate::task_lists;
 use crate::task_orders::Orders;
 use crate::task_row::{TaskRow, task_columns};
@@ -35,6 +35,7 @@ struct LinkedAgentRow {
 pub(crate) struct PgTasks {
     pools: Pools,
     orders: Orders,
+    by_id: Batched<ById>,
     by_name: Batched<ByName>,
     for_agent: Batched<ForAgent>,
     insert: Batched<Insert>,
@@ -46,6 +47,7 @@ impl PgTasks {
         let primary = || pools.primary.clone();
         Self {
             orders: Orders::default(),
+            by_id: Batched::new(ById(primary())),
             by_name: Batched::new(ByName(primary())),
             for_agent: Batched::new(ForAgent(primary())),
             insert: Batched::new(Insert(primary())),
@@ -141,16 +143,7 @@ impl TaskRepository for PgTasks {
 
     #[tracing::instrument(level = "debug", name = "db.task.find", skip_all, fields(task.id = %id))]
     async fn find(&self, id: &TaskId) -> Result<Option<Task>, StoreError> {
-        let row = sqlx::query_as::<_, TaskRow>(concat!(
-            "SELECT ",
-            task_columns!(),
-            " FROM tasks t
-              WHERE t.id = $1"
-        ))
-        .bind(id.as_str())
-        .fetch_optional(self.primary())
-        .await;
-        read_task(row)
+        self.by_id.run(id.clone()).await
     }
 
     #[tracing::instrument(level = "debug", name = "db.task.find_by_name", skip_all)]

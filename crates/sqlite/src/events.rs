@@ -58,8 +58,7 @@ impl EventRepository for SqliteEvents {
         content: Option<MessageContent>,
         at: Timestamp,
     ) -> Result<Event, StoreError> {
-        let mut transaction = self.database.begin().await.map_err(store_error("event"))?;
-        sqlx::query(
+        let inserted = sqlx::query(
             r#"
             INSERT INTO events (id, task_id, agent_id, content, created_at)
             VALUES (?1, ?2, ?3, ?4, ?5)
@@ -71,15 +70,19 @@ impl EventRepository for SqliteEvents {
         .bind(agent_id.as_str())
         .bind(content.as_ref().map(json_text))
         .bind(at.as_micros())
-        .execute(&mut *transaction)
+        .execute(&self.database.writer)
         .await
         .map_err(store_error("event"))?;
+        if inserted.rows_affected() == 1 {
+            let (id, task_id, agent_id) = (id.clone(), task_id.clone(), agent_id.clone());
+            let sequence_id = inserted.last_insert_rowid();
+            return Ok(Event { id, sequence_id, task_id, agent_id, created_at: at, content });
+        }
         let row: EventRow = sqlx::query_as(concat!("SELECT ", event_columns!(), " FROM events WHERE events.id = ?1"))
             .bind(id.as_str())
-            .fetch_one(&mut *transaction)
+            .fetch_one(&self.database.readers)
             .await
             .map_err(store_error("event"))?;
-        transaction.commit().await.map_err(store_error("event"))?;
         row.try_into()
     }
 

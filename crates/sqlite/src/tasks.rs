@@ -21,18 +21,18 @@ pub(crate) struct SqliteTasks {
 impl TaskRepository for SqliteTasks {
     #[tracing::instrument(name = "db.task.insert", level = "debug", skip_all, fields(task.id = %new.id))]
     async fn insert(&self, new: &NewTask, settles: Option<Settlement>) -> Result<TaskInsert, StoreError> {
-        let mut transaction = self.database.begin().await.map_err(store_error("task"))?;
-        if let Some(name) = &new.name {
-            free_name(&mut transaction, name).await?;
-        }
         let task = new.clone().into_task();
-        if !insert_task(&mut transaction, &task).await? {
-            // Only a live task can still have the name, and only a new one with a name can meet it.
-            let name = task.name.as_deref().unwrap_or_default();
+        let mut transaction = self.database.begin().await.map_err(store_error("task"))?;
+        let mut inserted = insert_task(&mut transaction, &task, &new.agent_id).await?;
+        // Only a name can be in the way.
+        let name = task.name.as_deref().unwrap_or_default();
+        if !inserted && free_name(&mut transaction, name).await? {
+            inserted = insert_task(&mut transaction, &task, &new.agent_id).await?;
+        }
+        if !inserted {
             let taken = find_live_by_name(&mut *transaction, name).await?;
             return taken.map(TaskInsert::NameTaken).ok_or(StoreError::Duplicate { what: "task" });
         }
-        link(&mut transaction, &task, &new.agent_id).await?;
         if let Some(settlement) = &settles {
             settle(&mut transaction, settlement).await?;
         }
@@ -295,31 +295,45 @@ struct LinkedAgentRow {
 }
 
 /// Takes the name off a deleted task, so that the unique index lets a new one have it.
-async fn free_name(connection: &mut SqliteConnection, name: &str) -> Result<(), StoreError> {
-    sqlx::query("UPDATE tasks SET name = NULL WHERE name = ?1 AND status = 'DELETED'")
+async fn free_name(connection: &mut SqliteConnection, name: &str) -> Result<bool, StoreError> {
+    let freed = sqlx::query("UPDATE tasks SET name = NULL WHERE name = ?1 AND status = 'DELETED'")
         .bind(name)
         .execute(connection)
         .await
         .map_err(store_error("task"))?;
-    Ok(())
+    Ok(freed.rows_affected() == 1)
 }
 
-/// `false` when the name is taken.
-async fn insert_task(connection: &mut SqliteConnection, task: &Task) -> Result<bool, StoreError> {
+/// Stores the task, joins the agent to it, and begins the record of how far it has read the task's events. `false` when the
+/// name is taken; nothing is stored then.
+///
+/// Three statements in one go, because each on its own is a way to the connection's thread and back. The parameters they
+/// share come first: the driver counts the numbers that a later statement leaves out.
+async fn insert_task(connection: &mut SqliteConnection, task: &Task, agent_id: &AgentId) -> Result<bool, StoreError> {
     let Task { id, name, status, status_reason, created_at, updated_at, cleaned_at, params, task_metadata } = task;
     let inserted = sqlx::query(
         r#"
         INSERT INTO tasks
                (id, name, status, status_reason, created_at, updated_at, cleaned_at, params, task_metadata)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-            ON CONFLICT (name) DO NOTHING
+        VALUES (?1, ?5, ?6, ?7, ?2, ?8, ?9, ?10, ?11)
+            ON CONFLICT (name) DO NOTHING;
+
+        INSERT INTO task_agents (task_id, agent_id, created_at)
+        SELECT ?1, ?3, ?2
+         WHERE changes() = 1;
+
+        INSERT INTO agent_task_tracker (task_id, agent_id, id, created_at, updated_at)
+        SELECT ?1, ?3, ?4, ?2, ?2
+         WHERE changes() = 1
         "#,
     )
     .bind(id.as_str())
+    .bind(created_at.as_micros())
+    .bind(agent_id.as_str())
+    .bind(TrackerId::generate().as_str())
     .bind(name)
     .bind(status.as_str())
     .bind(status_reason)
-    .bind(created_at.as_micros())
     .bind(updated_at.as_micros())
     .bind(cleaned_at.map(Timestamp::as_micros))
     .bind(params.as_ref().map(json_text))
@@ -327,32 +341,7 @@ async fn insert_task(connection: &mut SqliteConnection, task: &Task) -> Result<b
     .execute(connection)
     .await
     .map_err(store_error("task"))?;
-    Ok(inserted.rows_affected() == 1)
-}
-
-/// Joins the agent to its new task and begins the record of how far it has read the task's events.
-async fn link(connection: &mut SqliteConnection, task: &Task, agent_id: &AgentId) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO task_agents (task_id, agent_id, created_at) VALUES (?1, ?2, ?3)")
-        .bind(task.id.as_str())
-        .bind(agent_id.as_str())
-        .bind(task.created_at.as_micros())
-        .execute(&mut *connection)
-        .await
-        .map_err(store_error("task"))?;
-    sqlx::query(
-        r#"
-        INSERT INTO agent_task_tracker (id, agent_id, task_id, created_at, updated_at)
-        VALUES (?1, ?2, ?3, ?4, ?4)
-        "#,
-    )
-    .bind(TrackerId::generate().as_str())
-    .bind(agent_id.as_str())
-    .bind(task.id.as_str())
-    .bind(task.created_at.as_micros())
-    .execute(connection)
-    .await
-    .map_err(store_error("task"))?;
-    Ok(())
+    Ok(inserted.rows_affected() > 0)
 }
 
 async fn find_live_by_name(executor: impl SqliteExecutor<'_>, name: &str) -> Result<Option<Task>, StoreError> {
