@@ -14,10 +14,9 @@ use tokio::sync::oneshot;
 
 use crate::error::lost_a_conflict;
 
-/// How many statements of one kind run at the same time before further callers are gathered.
-const RUNNING: usize = 1;
-/// How long a gathered caller waits for whoever is running, who may be waiting for somebody's lock.
-const PATIENCE: Duration = Duration::from_millis(25);
+/// How long callers wait for the statement before them, which may be waiting for somebody's lock, or on its way to a
+/// database far away.
+const PATIENCE: Duration = Duration::from_millis(10);
 /// Most callers that share a statement. Their arrays stay small, and nobody waits for very much work of others.
 const MOST: usize = 128;
 
@@ -75,7 +74,8 @@ struct SharedError(Arc<BoxError>);
 
 impl<B: Batch> Batched<B> {
     pub(crate) fn new(batch: B) -> Self {
-        Self { shared: Arc::new(Shared { batch, line: Mutex::new(Line { running: 0, waiting: Vec::new() }) }) }
+        let line = Mutex::new(Line { running: 0, waiting: Vec::new() });
+        Self { shared: Arc::new(Shared { batch, line }) }
     }
 
     /// Sees everything that was stored before the call. Dropping the answer does not undo what is under way.
@@ -114,8 +114,8 @@ enum Entered<B: Batch> {
 impl<B: Batch> Shared<B> {
     fn enter(self: &Arc<Self>, item: B::Item) -> Entered<B> {
         let mut line = self.lock();
-        if line.running < RUNNING {
-            line.running += 1;
+        if line.running == 0 {
+            line.running = 1;
             return Entered::First(item, Turn(Arc::clone(self)));
         }
         let (item, (reply, answer)) = (Arc::new(item), oneshot::channel());
@@ -195,9 +195,15 @@ pub(crate) fn column<'a, I, T>(items: &'a [Arc<I>], of: impl Fn(&'a I) -> T) -> 
     items.iter().map(|item| of(item)).collect()
 }
 
-/// What is asked for, each once: many callers want the same agent.
+/// The keys to look for, each once: many callers want the same agent. No row has a key with U+0000, which PostgreSQL cannot
+/// hold and would refuse for everybody.
 pub(crate) fn distinct<I>(items: &[Arc<I>], key: impl Fn(&I) -> &str) -> Vec<&str> {
-    items.iter().map(|item| key(item)).collect::<HashSet<_>>().into_iter().collect()
+    let keys: HashSet<&str> = items.iter().map(|item| key(item)).filter(|key| is_storable(key)).collect();
+    keys.into_iter().collect()
+}
+
+pub(crate) fn is_storable(text: &str) -> bool {
+    !text.contains('\0')
 }
 
 /// Answers each item with what was found under its key, if anything.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::types::Json;
 
-use crate::batching::{Batch, Batched, by_key};
+use crate::batching::{Batch, Batched, by_key, distinct};
 use crate::error::{Unreadable, corrupt, nothing_if_unstorable, retry, store_error};
 use crate::json::{from_column, to_column};
 use crate::lifecycle::{depart, settle};
@@ -128,7 +128,7 @@ impl Batch for ById {
             " FROM agent_run_schedules s
               WHERE s.id = ANY($1)"
         ))
-        .bind(ids.iter().map(|id| id.as_str()).collect::<Vec<_>>())
+        .bind(distinct(ids, RunScheduleId::as_str))
         .fetch_all(&self.0)
         .await
         .map_err(store_error(NAME))?;

@@ -8,7 +8,7 @@ use agentex_domain::{AgentId, Task, TaskId, Timestamp, TrackerId};
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
-use crate::batching::{Batch, by_key, column, distinct};
+use crate::batching::{Batch, by_key, column, distinct, is_storable};
 use crate::error::{constraint, nothing_if_unstorable, retry, store_error};
 use crate::json;
 use crate::lifecycle::{settlement_columns, settling};
@@ -114,8 +114,9 @@ impl Batch for ForAgent {
     }
 
     async fn together(&self, asked: &[Arc<(TaskId, AgentId)>]) -> Result<Vec<Option<Option<Task>>>, StoreError> {
+        let asked_for = asked.iter().map(|asked| (asked.0.as_str(), asked.1.as_str()));
         let (ids, agents): (Vec<&str>, Vec<&str>) =
-            asked.iter().map(|asked| (asked.0.as_str(), asked.1.as_str())).unzip();
+            asked_for.filter(|(id, agent)| is_storable(id) && is_storable(agent)).unzip();
         let rows = sqlx::query_as::<_, TaskForAgentRow>(concat!(
             "SELECT ta.agent_id, ",
             task_columns!(),

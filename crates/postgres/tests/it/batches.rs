@@ -49,14 +49,18 @@ async fn tasks_made_at_once_are_each_stored_refused_or_found() {
             (name, outcome) => panic!("{name:?}: {outcome:?}"),
         }
     }
-    let [TaskInsert::Created(one), TaskInsert::NameTaken(other)] = &twice[..] else { panic!("{twice:?}") };
+    let ([TaskInsert::Created(one), TaskInsert::NameTaken(other)]
+    | [TaskInsert::NameTaken(one), TaskInsert::Created(other)]) = &twice[..]
+    else {
+        panic!("{twice:?}")
+    };
     assert_eq!(one, other);
     let rows = "SELECT count(*) FROM tasks";
     assert_eq!(sqlx::query_scalar::<_, i64>(rows).fetch_one(&database.sql).await.unwrap(), 2 + 20 + 2 + 2);
 }
 
 #[tokio::test]
-async fn events_sent_at_once_are_numbered_in_the_order_of_their_task() {
+async fn events_sent_at_once_are_each_stored_with_a_number_of_their_own() {
     let database = migrated().await;
     let agent = agent("a");
     database.stores.agents.insert(&agent, None).await.unwrap();
@@ -80,8 +84,12 @@ async fn events_sent_at_once_are_numbered_in_the_order_of_their_task() {
     }
     for task in [&one, &two] {
         let stored = events.list(task, &agent.id, None, None).await.unwrap();
-        let expected = sent.iter().filter(|(of, _)| *of == task).map(|(_, words)| Some(text(words)));
-        assert_eq!(stored.into_iter().map(|event| event.content).collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+        assert!(stored.is_sorted_by(|one, next| one.sequence_id < next.sequence_id), "{stored:?}");
+        let expected = sent.iter().filter(|(of, _)| *of == task);
+        for (_, words) in expected.clone() {
+            assert!(stored.iter().any(|event| event.content == Some(text(words))), "{words}: {stored:?}");
+        }
+        assert_eq!(stored.len(), expected.count());
     }
 }
 
@@ -177,7 +185,7 @@ async fn each_look_up_is_answered_with_its_own() {
         database.task_named(agent, &format!("{}-task", agent.name)).await;
     }
     stores.api_keys.insert(&internal_key(&agents[1].id), None).await.unwrap();
-    let names = ["b", "a", "nobody", "nul\0", "c", "b", "a"];
+    let names = ["b", "a", "nobody", "c", "nul\0", "c", "b", "absent", "a", "b"];
     let tasks = names.map(|name| format!("{name}-task"));
 
     let found = join_all(tasks.iter().map(|name| stores.tasks.find_by_name(name))).await;
@@ -192,25 +200,44 @@ async fn each_look_up_is_answered_with_its_own() {
         );
         assert_eq!(dial.as_ref().map(|dial| &dial.agent), agent);
         assert_eq!(dial.is_some_and(|dial| dial.internal_key.is_some()), *name == "b");
-        let (Some(task), Some(agent)) = (task, agent) else { continue };
-        let asked: Vec<(&TaskId, AgentId)> = agents.iter().map(|agent| (&task.id, agent.id.clone())).collect();
-        let of = join_all(asked.iter().map(|(task, agent)| stores.tasks.find_for_agent(task, agent))).await;
-        for ((_, id), of) in asked.iter().zip(of) {
-            assert_eq!(of.unwrap().as_ref(), (*id == agent.id).then_some(&task));
-        }
     }
 
-    let ids = agents.iter().map(|agent| agent.id.clone()).chain(["absent".into(), "nul\0".into()]);
-    let ids: Vec<AgentId> = ids.collect();
+    let nobodys = ["absent", "nul\0"].map(AgentId::from);
+    let ids = || agents.iter().map(|agent| &agent.id).chain(&nobodys);
+    let ids: Vec<&AgentId> = ids().chain(ids()).collect();
+    let expected: Vec<_> = ids.iter().map(|id| agents.iter().find(|agent| agent.id == **id).cloned()).collect();
     let dialled = join_all(ids.iter().map(|id| stores.agents.dial_target(id))).await;
     let dialled: Vec<_> = dialled.into_iter().map(|dial| dial.unwrap().map(|dial| dial.agent)).collect();
-    assert_eq!(dialled, agents.iter().cloned().map(Some).chain([None, None]).collect::<Vec<_>>());
+    assert_eq!(dialled, expected);
+    let found = join_all(ids.iter().map(|id| stores.agents.find(id))).await;
+    assert_eq!(found.into_iter().map(Result::unwrap).collect::<Vec<_>>(), expected);
+
+    let mut tasks = Vec::new();
+    for name in ["a-task", "b-task", "c-task"] {
+        tasks.push(stores.tasks.find_by_name(name).await.unwrap().unwrap());
+    }
+    let nobodys = ["absent", "nul\0"].map(TaskId::from);
+    let ids: Vec<&TaskId> =
+        tasks.iter().map(|task| &task.id).chain(&nobodys).chain(tasks.iter().map(|task| &task.id)).collect();
+    let found = join_all(ids.iter().map(|id| stores.tasks.find(id))).await;
+    for (id, found) in ids.iter().zip(found) {
+        assert_eq!(found.unwrap().as_ref(), tasks.iter().find(|task| task.id == **id));
+    }
+    let asked: Vec<(&TaskId, &AgentId)> =
+        ids.iter().flat_map(|task| agents.iter().map(|agent| (*task, &agent.id))).collect();
+    let found = join_all(asked.iter().map(|(task, agent)| stores.tasks.find_for_agent(task, agent))).await;
+    for ((task, agent), found) in asked.iter().zip(found) {
+        let place = agents.iter().position(|one| one.id == **agent).unwrap();
+        assert_eq!(found.unwrap().as_ref(), tasks.iter().skip(place).take(1).find(|own| own.id == **task));
+    }
 
     let schedules = join_all(agents.iter().map(|agent| stores.run_schedules.find_by_name(&agent.id, "s"))).await;
     let schedules: Vec<_> = schedules.into_iter().map(|schedule| schedule.unwrap().unwrap()).collect();
     let mut ids: Vec<_> = schedules.iter().map(|schedule| schedule.id.clone()).collect();
-    ids.push("absent".into());
+    ids.extend(["absent", "nul\0"].map(Into::into));
+    ids.extend(ids.clone());
     let found = join_all(ids.iter().map(|id| stores.run_schedules.find(id))).await;
-    let found: Vec<_> = found.into_iter().map(Result::unwrap).collect();
-    assert_eq!(found, schedules.into_iter().map(Some).chain([None]).collect::<Vec<_>>());
+    for (id, found) in ids.iter().zip(found) {
+        assert_eq!(found.unwrap().as_ref(), schedules.iter().find(|schedule| schedule.id == *id));
+    }
 }

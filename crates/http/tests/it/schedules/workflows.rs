@@ -234,3 +234,18 @@ async fn queries_of_workflows_are_answered_and_their_failures_told_apart() {
     assert_eq!(ask("slow").await.status, 504);
     let _: Value = ask("state").await.ok();
 }
+
+/// Beside the looks that schedules §3 asks for: at the other kind's name, and at the result.
+#[tokio::test]
+async fn a_run_schedule_takes_one_call_of_the_scheduler_that_changes_anything() {
+    let (world, keeper, agent, all) = kept(Authorization::Off).await;
+    keeper.calls();
+
+    let made = world.post(&all, hourly("r")).await.ok();
+
+    let clock = format!("agent-run-schedule:{}", made["id"].as_str().unwrap());
+    assert_eq!(
+        keeper.calls(),
+        [format!("describe {agent}--r"), format!("create {clock}"), format!("describe {clock}")]
+    );
+}
